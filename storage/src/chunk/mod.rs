@@ -1,0 +1,14 @@
+//! Content-defined pieces of large files: where they are cut, and how their bytes are kept small.
+//! No database.
+
+pub(crate) mod chunker;
+pub(crate) mod codec;
+mod planes;
+mod sample;
+#[cfg(test)]
+pub(crate) mod samples;
+#[cfg(test)]
+mod tests;
+
+pub(crate) use chunker::{CHUNK_LEN_MAX, CHUNKER_ID};
+pub(crate) use codec::CODEC_VERSION;

@@ -1,0 +1,141 @@
+//! Chunks on the disk: families `chunk` (the bytes) and `chunk_meta` (lengths, without reading the
+//! bytes).
+//!
+//! Invariant: a row in `chunk_meta` means that the row in `chunk` is there and as durable: it is
+//! written in one batch with it, or after it has been flushed. Whether a chunk is stored is
+//! therefore asked of `chunk_meta` alone. A row in `chunk` without one is what a crash left of an
+//! ingest: nobody sees it, and the next ingest writes it again.
+//!
+//! Nothing that is read is trusted: a chunk's bytes leave only when their SHA-256 is the chunk's
+//! id.
+
+#[cfg(test)]
+mod tests;
+mod writer;
+
+use std::sync::Arc;
+
+use bytes::Bytes;
+use sha2::{Digest, Sha256};
+
+use crate::chunk::codec;
+use crate::db::{Db, Family};
+use crate::error::{Result, StoreError};
+use crate::id::ChunkId;
+use crate::manifest::ChunkRef;
+
+pub(crate) use writer::{ChunkWriter, Rows, WriteLimits};
+
+/// Length of a row in `chunk_meta`.
+const META_LEN: usize = 16;
+
+/// The epoch that chunks are written with until a sweep counts them.
+const FIRST_EPOCH: u64 = 0;
+
+/// The stored chunks.
+pub(crate) struct ChunkStore {
+    db: Arc<Db>,
+}
+
+/// What `chunk_meta` says of a chunk.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub(crate) struct ChunkMeta {
+    /// Length of the plain bytes.
+    pub(crate) len: u32,
+    /// Length of the row in `chunk`.
+    pub(crate) stored_len: u32,
+    /// The collector's clock when the chunk was written.
+    pub(crate) epoch: u64,
+}
+
+/// All chunks together.
+#[derive(Clone, Copy, PartialEq, Eq, Debug, Default)]
+pub struct ChunkTotals {
+    /// How many.
+    pub count: u64,
+    /// Their plain bytes.
+    pub plain_len: u64,
+    /// The bytes of their rows.
+    pub stored_len: u64,
+}
+
+/// The id of a chunk with these bytes.
+pub(crate) fn hash_chunk(plain: &[u8]) -> ChunkId {
+    ChunkId::from_bytes(Sha256::digest(plain).into())
+}
+
+impl ChunkMeta {
+    fn encode(&self) -> [u8; META_LEN] {
+        let mut row = [0; META_LEN];
+        row[..4].copy_from_slice(&self.len.to_be_bytes());
+        row[4..8].copy_from_slice(&self.stored_len.to_be_bytes());
+        row[8..].copy_from_slice(&self.epoch.to_be_bytes());
+        row
+    }
+
+    fn decode(key: &[u8], row: &[u8]) -> Result<Self> {
+        let Ok([l0, l1, l2, l3, s0, s1, s2, s3, epoch @ ..]) = <[u8; META_LEN]>::try_from(row)
+        else {
+            return Err(StoreError::DamagedRow {
+                family: Family::ChunkMeta.name(),
+                key: ChunkId::from_slice(key).map_or_else(String::new, |id| id.to_string()),
+                reason: "it does not have 16 bytes",
+            });
+        };
+        Ok(Self {
+            len: u32::from_be_bytes([l0, l1, l2, l3]),
+            stored_len: u32::from_be_bytes([s0, s1, s2, s3]),
+            epoch: u64::from_be_bytes(epoch),
+        })
+    }
+}
+
+impl ChunkStore {
+    pub(crate) fn new(db: Arc<Db>) -> Self {
+        Self { db }
+    }
+
+    /// What is known of each chunk, in the order of `ids`; `None` for one that is not stored.
+    pub(crate) fn metas(&self, ids: &[ChunkId]) -> Result<Vec<Option<ChunkMeta>>> {
+        let rows =
+            self.db.multi_get(Family::ChunkMeta, ids.iter().map(ChunkId::as_bytes), false)?;
+        ids.iter()
+            .zip(rows)
+            .map(|(id, row)| row.map(|row| ChunkMeta::decode(id.as_bytes(), &row)).transpose())
+            .collect()
+    }
+
+    /// A chunk's plain bytes, verified; `None` when it is not stored.
+    ///
+    /// # Errors
+    /// [`StoreError::DamagedChunk`] when what is stored is not the chunk.
+    pub(crate) fn get(&self, chunk: &ChunkRef) -> Result<Option<Bytes>> {
+        let damaged = |reason| StoreError::DamagedChunk { id: chunk.id, reason };
+        let row = match self.db.get(Family::Chunk, chunk.id.as_bytes()) {
+            Ok(Some(row)) => row,
+            Ok(None) => return Ok(None),
+            Err(e) if e.is_corruption() => {
+                return Err(damaged("the database's own checksum does not match"));
+            }
+            Err(e) => return Err(e),
+        };
+        let plain = codec::decode(&row, chunk.len).map_err(damaged)?;
+        if hash_chunk(&plain) != chunk.id {
+            return Err(damaged("its bytes do not have its hash"));
+        }
+        Ok(Some(plain))
+    }
+
+    /// Counts everything. Reads the whole of `chunk_meta`: about a second per million chunks.
+    pub(crate) fn totals(&self) -> Result<ChunkTotals> {
+        let mut totals = ChunkTotals::default();
+        for row in self.db.scan(Family::ChunkMeta, &[]) {
+            let (key, value) = row?;
+            let meta = ChunkMeta::decode(&key, &value)?;
+            totals.count += 1;
+            totals.plain_len += u64::from(meta.len);
+            totals.stored_len += u64::from(meta.stored_len);
+        }
+        Ok(totals)
+    }
+}

@@ -1,0 +1,71 @@
+//! Keys, one function a kind. Numbers are big-endian so that keys sort as the numbers do.
+
+use crate::id::{FileId, ObjectId, RepoId};
+use crate::name::{RefName, RepoName};
+
+/// `object_part`: the object's id, its stream's name, then the part's index.
+pub(crate) fn object_part(id: &ObjectId, stream: &[u8; 16], index: u32) -> [u8; 40] {
+    let mut key = [0; 40];
+    key[..20].copy_from_slice(id.as_bytes());
+    key[20..36].copy_from_slice(stream);
+    key[36..].copy_from_slice(&index.to_be_bytes());
+    key
+}
+
+/// `repo_object`: the repository, then the object's id.
+pub(crate) fn repo_object(repo: RepoId, id: &ObjectId) -> [u8; 24] {
+    let mut key = [0; 24];
+    key[..4].copy_from_slice(&repo.0.to_be_bytes());
+    key[4..].copy_from_slice(id.as_bytes());
+    key
+}
+
+/// `file_segment`: the file's id, then the segment's index.
+pub(crate) fn file_segment(id: &FileId, index: u32) -> [u8; 36] {
+    let mut key = [0; 36];
+    key[..32].copy_from_slice(id.as_bytes());
+    key[32..].copy_from_slice(&index.to_be_bytes());
+    key
+}
+
+/// `repo_file`: the repository, then the file's id.
+pub(crate) fn repo_file(repo: RepoId, id: &FileId) -> [u8; 36] {
+    let mut key = [0; 36];
+    key[..4].copy_from_slice(&repo.0.to_be_bytes());
+    key[4..].copy_from_slice(id.as_bytes());
+    key
+}
+
+/// `ref`: the repository, then the reference's name.
+pub(crate) fn reference(repo: RepoId, name: &RefName) -> Vec<u8> {
+    repo_prefixed(repo, name.as_bytes())
+}
+
+/// `ref`, `repo_object`, `repo_file`: the rows of one repository, optionally below a name's prefix.
+pub(crate) fn repo_prefixed(repo: RepoId, rest: &[u8]) -> Vec<u8> {
+    let mut key = repo.0.to_be_bytes().to_vec();
+    key.extend_from_slice(rest);
+    key
+}
+
+/// `repo`: from the name to the number.
+pub(crate) fn repo_name(name: &RepoName) -> Vec<u8> {
+    let mut key = b"n".to_vec();
+    key.extend_from_slice(name.as_str().as_bytes());
+    key
+}
+
+/// `repo`: from the number to the record.
+pub(crate) fn repo_record(repo: RepoId) -> [u8; 5] {
+    let mut key = [b'r'; 5];
+    key[1..].copy_from_slice(&repo.0.to_be_bytes());
+    key
+}
+
+/// `repo`: a pack of this repository that has been imported whole, by its trailing SHA-1.
+pub(crate) fn repo_pack(repo: RepoId, pack: &[u8; 20]) -> [u8; 25] {
+    let mut key = [b'p'; 25];
+    key[1..5].copy_from_slice(&repo.0.to_be_bytes());
+    key[5..].copy_from_slice(pack);
+    key
+}

@@ -1,0 +1,351 @@
+//! The only room that names RocksDB: opens it, its column families and options, batches, sorted
+//! files.
+//!
+//! Promises: [`Db::commit`] with [`Durability::Synced`] returns after the log is on the disk;
+//! [`Db::ingest`] after the sorted file and its directory are. Invariant: every change of objects
+//! or references is made while holding the guard of [`Db::commit_lock`], one for the whole store.
+
+mod family;
+pub(crate) mod keys;
+mod snapshot;
+mod sorted;
+
+use std::fs::File;
+use std::path::{Path, PathBuf};
+use std::sync::OnceLock;
+use std::sync::atomic::{AtomicU64, Ordering};
+
+use parking_lot::{Mutex, MutexGuard};
+use rocksdb::{
+    BlockBasedOptions, Cache, ColumnFamily, ColumnFamilyDescriptor, DB, DBPinnableSlice, Direction,
+    ErrorKind, FlushOptions, IteratorMode, Options, ReadOptions, WaitForCompactOptions, WriteBatch,
+    WriteOptions,
+};
+
+use crate::error::{Result, StoreError};
+pub(crate) use family::Family;
+pub(crate) use snapshot::Snapshot;
+pub(crate) use sorted::SortedFile;
+
+/// Log files of rarely written families are flushed away at this size, so that the log cannot grow
+/// without end.
+const WAL_LEN_MAX: u64 = 128 << 20;
+
+/// How long a write that was told to wait does so before it asks again: one buffer's flush takes
+/// longer, all of them several times that.
+const STALL_WAIT_US: u64 = 5_000;
+
+/// Whether a batch has to be on the disk when [`Db::commit`] returns.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub(crate) enum Durability {
+    /// In the log, which is synced.
+    Synced,
+    /// Past the log: durable only after [`Db::flush`] of its families.
+    Unlogged,
+}
+
+/// A pinned value: borrowed from the block cache or memtable, not copied.
+pub(crate) type Pinned<'a> = DBPinnableSlice<'a>;
+
+/// Key and value.
+pub(crate) type OwnedRow = (Box<[u8]>, Box<[u8]>);
+
+/// An open database.
+pub(crate) struct Db {
+    inner: DB,
+    tmp: PathBuf,
+    commit: Mutex<()>,
+    generation: AtomicU64,
+    /// The owner's lock. Last, so that it is released after the database has closed.
+    owner: OnceLock<File>,
+}
+
+/// A set of changes that becomes visible all at once.
+pub(crate) struct Batch<'a> {
+    db: &'a Db,
+    inner: WriteBatch,
+}
+
+impl Db {
+    /// Opens the database in `path`, creating what is missing when `create` is set.
+    /// `block_cache_len` is in bytes.
+    pub(crate) fn open(
+        path: &Path,
+        tmp: &Path,
+        create: bool,
+        block_cache_len: usize,
+    ) -> Result<Self> {
+        let cache = Cache::new_lru_cache(block_cache_len);
+        let mut options = Options::default();
+        options.create_if_missing(create);
+        options.create_missing_column_families(create);
+        options.set_paranoid_checks(true);
+        options.set_max_total_wal_size(WAL_LEN_MAX);
+        options.set_track_and_verify_wals_in_manifest(true);
+        options.set_keep_log_file_num(2);
+        options.set_max_log_file_size(1 << 20);
+        options.set_max_background_jobs(2);
+        options.set_max_open_files(512);
+        options.set_bytes_per_sync(1 << 20);
+        let families: Vec<_> = Family::ALL
+            .iter()
+            .map(|family| ColumnFamilyDescriptor::new(family.name(), family.options(&cache)))
+            .chain([ColumnFamilyDescriptor::new("default", small_family(&cache))])
+            .collect();
+        let inner = DB::open_cf_descriptors(&options, path, families)
+            .map_err(|e| StoreError::db("opening it", e))?;
+        Ok(Self {
+            inner,
+            tmp: tmp.to_owned(),
+            commit: Mutex::new(()),
+            generation: AtomicU64::new(0),
+            owner: OnceLock::new(),
+        })
+    }
+
+    /// Keeps the store's lock for as long as the database is open: parts of it are shared, and
+    /// outlive the store.
+    pub(crate) fn keep(&self, owner: File) {
+        let _ = self.owner.set(owner);
+    }
+
+    fn handle(&self, family: Family) -> &ColumnFamily {
+        self.inner.cf_handle(family.name()).expect("every family is opened in Db::open")
+    }
+
+    /// The directory for temporary files, on the same filesystem as the database.
+    pub(crate) fn tmp(&self) -> &Path {
+        &self.tmp
+    }
+
+    /// Takes the store-wide commit lock: held from the last filter against what is stored until the
+    /// references' batch.
+    pub(crate) fn commit_lock(&self) -> MutexGuard<'_, ()> {
+        self.commit.lock()
+    }
+
+    /// Counts ingestions of objects: if it is unchanged, what was absent still is.
+    pub(crate) fn generation(&self) -> u64 {
+        self.generation.load(Ordering::Acquire)
+    }
+
+    /// Says that objects have landed. Call with the commit lock held.
+    pub(crate) fn bump_generation(&self) {
+        self.generation.fetch_add(1, Ordering::AcqRel);
+    }
+
+    /// One value, borrowed.
+    pub(crate) fn get(&self, family: Family, key: &[u8]) -> Result<Option<Pinned<'_>>> {
+        self.inner.get_pinned_cf(self.handle(family), key).map_err(|e| StoreError::db("reading", e))
+    }
+
+    /// Whether a row is there.
+    pub(crate) fn contains(&self, family: Family, key: &[u8]) -> Result<bool> {
+        Ok(self.get(family, key)?.is_some())
+    }
+
+    /// Many values in the order of `keys`. `sorted` says that the keys ascend, which is faster.
+    pub(crate) fn multi_get<'a, K: AsRef<[u8]> + 'a + ?Sized>(
+        &'a self,
+        family: Family,
+        keys: impl IntoIterator<Item = &'a K>,
+        sorted: bool,
+    ) -> Result<Vec<Option<Pinned<'a>>>> {
+        self.inner
+            .batched_multi_get_cf(self.handle(family), keys, sorted)
+            .into_iter()
+            .map(|value| value.map_err(|e| StoreError::db("reading", e)))
+            .collect()
+    }
+
+    /// Rows whose key starts with `prefix`, ascending, from one consistent view.
+    pub(crate) fn scan<'a>(
+        &'a self,
+        family: Family,
+        prefix: &[u8],
+    ) -> impl Iterator<Item = Result<OwnedRow>> + use<'a> {
+        self.scan_from(family, prefix, prefix)
+    }
+
+    /// Rows whose key starts with `prefix` and is not below `from`, ascending, from one consistent
+    /// view.
+    pub(crate) fn scan_from<'a>(
+        &'a self,
+        family: Family,
+        prefix: &[u8],
+        from: &[u8],
+    ) -> impl Iterator<Item = Result<OwnedRow>> + use<'a> {
+        let mut options = ReadOptions::default();
+        options.set_iterate_upper_bound(upper_bound(prefix));
+        options.set_readahead_size(1 << 20);
+        options.fill_cache(false);
+        let mode = IteratorMode::From(from, Direction::Forward);
+        self.inner
+            .iterator_cf_opt(self.handle(family), options, mode)
+            .map(|row| row.map_err(|e| StoreError::db("scanning", e)))
+    }
+
+    /// Starts a batch.
+    pub(crate) fn batch(&self) -> Batch<'_> {
+        Batch { db: self, inner: WriteBatch::default() }
+    }
+
+    /// Writes a batch, all or nothing.
+    pub(crate) fn commit(&self, batch: Batch<'_>, durability: Durability) -> Result<()> {
+        loop {
+            let copy = WriteBatch::from_data(batch.inner.data());
+            if self.try_commit(Batch { db: self, inner: copy }, durability)? {
+                return Ok(());
+            }
+        }
+    }
+
+    /// Writes a batch, all or nothing; `false` when RocksDB was behind and has been waited for:
+    /// nothing is written then, and the caller makes the batch again.
+    ///
+    /// The wait is here and not inside RocksDB: with a full disk its recovery needs the place in
+    /// the queue that a waiting write holds, and neither would ever end.
+    pub(crate) fn try_commit(&self, batch: Batch<'_>, durability: Durability) -> Result<bool> {
+        let mut options = WriteOptions::default();
+        options.set_no_slowdown(true);
+        match durability {
+            Durability::Synced => options.set_sync(true),
+            Durability::Unlogged => options.disable_wal(true),
+        }
+        match self.inner.write_opt(batch.inner, &options) {
+            Ok(()) => Ok(true),
+            Err(e) if e.kind() == ErrorKind::Incomplete && e.as_ref().contains("stall") => {
+                self.wait_for_room()?;
+                Ok(false)
+            }
+            Err(e) => Err(StoreError::db("writing", e)),
+        }
+    }
+
+    /// Waits until background work is done, or for [`STALL_WAIT_US`].
+    ///
+    /// # Errors
+    /// What stopped the background work, as a full disk.
+    fn wait_for_room(&self) -> Result<()> {
+        let mut options = WaitForCompactOptions::default();
+        options.set_timeout(STALL_WAIT_US);
+        match self.inner.wait_for_compact(&options) {
+            Err(e) if e.kind() == ErrorKind::TimedOut => Ok(()),
+            waited => waited.map_err(|e| StoreError::db("writing", e)),
+        }
+    }
+
+    /// Brings everything written to `families` to the disk, log or no log.
+    pub(crate) fn flush(&self, families: &[Family]) -> Result<()> {
+        let mut options = FlushOptions::default();
+        options.set_wait(true);
+        let handles: Vec<&ColumnFamily> = families.iter().map(|&f| self.handle(f)).collect();
+        self.inner.flush_cfs_opt(&handles, &options).map_err(|e| StoreError::db("flushing", e))
+    }
+
+    /// Rewrites `families` so that each key is stored once and space of deleted rows returns. Files
+    /// of values are rewritten only when more than a twentieth of them is garbage; that needs room
+    /// for the values once more.
+    pub(crate) fn compact(&self, families: &[Family]) -> Result<()> {
+        self.flush(families)?;
+        for &family in families {
+            // The garbage in files of values is known only after the keys have been compacted.
+            self.compact_keys(family);
+            if !family.has_value_files() {
+                continue;
+            }
+            let garbage = self.property(family, "rocksdb.live-blob-file-garbage-size")?;
+            if garbage > self.property(family, "rocksdb.live-blob-file-size")? / 20 {
+                self.collect_values(family, true)?;
+                self.compact_keys(family);
+                self.collect_values(family, false)?;
+            }
+        }
+        Ok(())
+    }
+
+    fn compact_keys(&self, family: Family) {
+        let mut options = rocksdb::CompactOptions::default();
+        options.set_bottommost_level_compaction(rocksdb::BottommostLevelCompaction::Force);
+        let all = None::<&[u8]>;
+        self.inner.compact_range_cf_opt(self.handle(family), all, all, &options);
+    }
+
+    fn collect_values(&self, family: Family, on: bool) -> Result<()> {
+        let value = if on { "true" } else { "false" };
+        self.inner
+            .set_options_cf(self.handle(family), &[("enable_blob_garbage_collection", value)])
+            .map_err(|e| StoreError::db("changing an option", e))
+    }
+
+    fn property(&self, family: Family, name: &str) -> Result<u64> {
+        let value = self.inner.property_int_value_cf(self.handle(family), name);
+        Ok(value.map_err(|e| StoreError::db("measuring", e))?.unwrap_or(0))
+    }
+
+    /// Bytes that a family's live files take on the disk, values apart from keys included.
+    pub(crate) fn family_len(&self, family: Family) -> Result<u64> {
+        let mut len = 0;
+        for property in ["rocksdb.total-sst-files-size", "rocksdb.live-blob-file-size"] {
+            len += self.property(family, property)?;
+        }
+        Ok(len)
+    }
+}
+
+impl Batch<'_> {
+    /// Adds or replaces a row.
+    pub(crate) fn put(&mut self, family: Family, key: &[u8], value: &[u8]) {
+        self.inner.put_cf(self.db.handle(family), key, value);
+    }
+
+    /// Removes a row.
+    pub(crate) fn delete(&mut self, family: Family, key: &[u8]) {
+        self.inner.delete_cf(self.db.handle(family), key);
+    }
+
+    /// Removes all rows whose key starts with `prefix`.
+    pub(crate) fn delete_prefix(&mut self, family: Family, prefix: &[u8]) {
+        self.inner.delete_range_cf(self.db.handle(family), prefix, &upper_bound(prefix));
+    }
+
+    /// Bytes that the batch holds.
+    pub(crate) fn len(&self) -> usize {
+        self.inner.size_in_bytes()
+    }
+}
+
+/// The smallest key above all that start with `prefix`; without one (all 0xff), a key above any we
+/// write.
+fn upper_bound(prefix: &[u8]) -> Vec<u8> {
+    let mut bound = prefix.to_vec();
+    while let Some(last) = bound.last_mut() {
+        if *last < 0xff {
+            *last += 1;
+            return bound;
+        }
+        bound.pop();
+    }
+    vec![0xff; 64]
+}
+
+fn small_family(cache: &Cache) -> Options {
+    let mut options = Options::default();
+    let mut table = BlockBasedOptions::default();
+    table.set_block_cache(cache);
+    options.set_block_based_table_factory(&table);
+    options.set_write_buffer_size(1 << 20);
+    options
+}
+
+#[cfg(test)]
+mod tests {
+    use super::upper_bound;
+
+    #[test]
+    fn upper_bound_is_above_the_prefix_and_below_its_successor() {
+        assert_eq!(upper_bound(b"ab"), b"ac");
+        assert_eq!(upper_bound(b"a\xff"), b"b");
+        assert_eq!(upper_bound(b""), vec![0xff; 64]);
+    }
+}

@@ -1,0 +1,71 @@
+//! Sorted files: many rows written once, in key order, and taken into a family in one step.
+//!
+//! A file is synced when it is finished and removed if it was never ingested. Invariant: keys
+//! ascend strictly (RocksDB refuses others). An ingested row hides an older row of the same key:
+//! the caller holds the commit lock and has filtered.
+
+use std::path::PathBuf;
+use std::sync::atomic::{AtomicU64, Ordering};
+
+use rocksdb::{Cache, IngestExternalFileOptions, SstFileWriter};
+
+use super::{Db, Family};
+use crate::error::{Result, StoreError};
+
+static FILE_COUNT: AtomicU64 = AtomicU64::new(0);
+
+/// A finished sorted file, waiting to be taken in.
+pub(crate) struct SortedFile {
+    family: Family,
+    path: PathBuf,
+    row_count: u64,
+}
+
+impl Db {
+    /// Writes `rows`, which must ascend strictly by key, into a sorted file. `None` when there are
+    /// no rows.
+    pub(crate) fn write_sorted<K: AsRef<[u8]>, V: AsRef<[u8]>>(
+        &self,
+        family: Family,
+        rows: impl Iterator<Item = Result<(K, V)>>,
+    ) -> Result<Option<SortedFile>> {
+        let action = "writing a sorted file";
+        let number = FILE_COUNT.fetch_add(1, Ordering::Relaxed);
+        let path = self.tmp.join(format!("{}-{number}.sst", family.name()));
+        let options = family.options(&Cache::new_lru_cache(0));
+        let mut file = SortedFile { family, path, row_count: 0 };
+        let mut writer = SstFileWriter::create(&options);
+        for row in rows {
+            let (key, value) = row?;
+            if file.row_count == 0 {
+                writer.open(&file.path).map_err(|e| StoreError::db(action, e))?;
+            }
+            writer.put(key, value).map_err(|e| StoreError::db(action, e))?;
+            file.row_count += 1;
+        }
+        if file.row_count == 0 {
+            return Ok(None);
+        }
+        writer.finish().map_err(|e| StoreError::db(action, e))?;
+        Ok(Some(file))
+    }
+
+    /// Takes finished files in, family by family in the order given. Durable when it returns.
+    pub(crate) fn ingest(&self, files: Vec<SortedFile>) -> Result<()> {
+        for file in files {
+            let mut options = IngestExternalFileOptions::default();
+            options.set_move_files(true);
+            self.inner
+                .ingest_external_file_cf_opts(self.handle(file.family), &options, vec![&file.path])
+                .map_err(|e| StoreError::db("taking in a sorted file", e))?;
+        }
+        Ok(())
+    }
+}
+
+impl Drop for SortedFile {
+    fn drop(&mut self) {
+        // Moved away when it was ingested; left over when the pack was refused.
+        let _ = std::fs::remove_file(&self.path);
+    }
+}

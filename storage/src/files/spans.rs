@@ -1,0 +1,67 @@
+//! Walks over the chunks of a part of a file, one segment in memory at a time.
+
+use std::sync::Arc;
+
+use super::FileStore;
+use crate::error::{Result, StoreError};
+use crate::id::FileId;
+use crate::manifest::{FileHead, Segment};
+use crate::read::ChunkSpan;
+
+/// The chunks that cover `next..end`, in order. Ends after an error.
+pub(super) struct Spans {
+    files: FileStore,
+    id: FileId,
+    head: Arc<FileHead>,
+    next: u64,
+    end: u64,
+    /// The segment at hand and the next chunk in it.
+    at_hand: Option<(Arc<Segment>, usize)>,
+}
+
+impl FileStore {
+    /// The chunks that cover `offset..offset + len`, clipped to the file's end.
+    pub(super) fn spans(&self, id: &FileId, offset: u64, len: u64) -> Result<Spans> {
+        let head = self.head(id)?.ok_or(StoreError::MissingFile { id: *id })?;
+        let end = offset.saturating_add(len).min(head.len);
+        Ok(Spans { files: self.clone(), id: *id, head, next: offset, end, at_hand: None })
+    }
+}
+
+impl Spans {
+    /// The part of the file that was asked for and is there, as offsets.
+    pub(super) fn bounds(&self) -> (u64, u64) {
+        (self.next, self.end.max(self.next))
+    }
+
+    fn step(&mut self) -> Result<ChunkSpan> {
+        if let Some((segment, index)) = &mut self.at_hand
+            && let Some(span) = segment.get(*index)
+        {
+            *index += 1;
+            return Ok(span);
+        }
+        let number = self.head.segment_at(self.next);
+        let segment = self.files.segment(&self.id, &self.head, number)?;
+        let index = segment.index_at(self.next);
+        let span = segment.get(index).expect("segments cover the file without gaps: checked");
+        self.at_hand = Some((segment, index + 1));
+        Ok(span)
+    }
+}
+
+impl Iterator for Spans {
+    type Item = Result<ChunkSpan>;
+
+    fn next(&mut self) -> Option<Result<ChunkSpan>> {
+        if self.next >= self.end {
+            return None;
+        }
+        let span = self.step();
+        self.next = match &span {
+            Ok(span) => span.offset + u64::from(span.chunk.len),
+            Err(_) => self.end,
+        };
+        Some(span)
+    }
+}

@@ -1,0 +1,129 @@
+//! From a row to its content: down the chain of bases to a whole one, then all deltas at once.
+//! Iterative.
+//!
+//! What is cached are the inflated streams as they are stored: a chain's whole base, and each
+//! delta's instructions, which are small. So objects along one chain share all of it, and no
+//! version between is ever materialised.
+
+use bytes::Bytes;
+
+use super::cache::{BaseCache, Weigh};
+use super::compose::compose;
+use super::row::{Encoding, Row};
+use super::{delta, part};
+use crate::db::{Db, Family};
+use crate::error::{Result, StoreError};
+use crate::id::ObjectId;
+use crate::object::ObjectKind;
+
+/// The inflated stream of a row.
+#[derive(Clone)]
+pub(crate) enum Inflated {
+    /// An object's content, as it was inflated.
+    Whole(ObjectKind, Bytes),
+    /// An object's content, its hash checked.
+    Verified(ObjectKind, Bytes),
+    /// An object as instructions against another.
+    Delta(Delta),
+}
+
+/// Instructions against another object.
+#[derive(Clone)]
+pub(crate) struct Delta {
+    base: ObjectId,
+    depth: u8,
+    /// Length of the object, in bytes.
+    len: u64,
+    instructions: Bytes,
+}
+
+impl Weigh for Inflated {
+    fn len(&self) -> usize {
+        match self {
+            Self::Whole(_, data) | Self::Verified(_, data) => data.as_ref().len(),
+            Self::Delta(delta) => delta.instructions.as_ref().len(),
+        }
+    }
+}
+
+/// A whole object, and the deltas to apply to it, the last one first.
+struct Chain {
+    kind: ObjectKind,
+    base: Bytes,
+    deltas: Vec<Delta>,
+}
+
+/// Kind and content of an object; `None` when it is absent.
+pub(crate) fn resolve(
+    db: &Db,
+    cache: &BaseCache<ObjectId, Inflated>,
+    id: &ObjectId,
+) -> Result<Option<(ObjectKind, Bytes)>> {
+    let chain = match descend(db, cache, id) {
+        // Maintenance may have replaced a row since it was cached: what is on the disk decides.
+        Err(StoreError::DamagedRow { .. }) => {
+            cache.clear();
+            descend(db, cache, id)?
+        }
+        chain => chain?,
+    };
+    let Some(Chain { kind, base, deltas }) = chain else { return Ok(None) };
+    let Some(len) = deltas.first().map(|delta| delta.len) else { return Ok(Some((kind, base))) };
+    let deltas: Vec<Bytes> = deltas.into_iter().rev().map(|delta| delta.instructions).collect();
+    let data = compose(&base, &deltas, len).map_err(|reason| damaged(id, reason))?;
+    Ok(Some((kind, Bytes::from(data))))
+}
+
+fn descend(db: &Db, cache: &BaseCache<ObjectId, Inflated>, id: &ObjectId) -> Result<Option<Chain>> {
+    let mut deltas: Vec<Delta> = Vec::new();
+    let mut next = *id;
+    loop {
+        let inflated = match cache.get(&next) {
+            Some(hit) => hit,
+            None => match inflate(db, &next)? {
+                Some(inflated) => {
+                    cache.put(next, inflated.clone());
+                    inflated
+                }
+                None if deltas.is_empty() => return Ok(None),
+                None => return Err(StoreError::MissingObject { id: next }),
+            },
+        };
+        match inflated {
+            Inflated::Whole(kind, base) | Inflated::Verified(kind, base) => {
+                return Ok(Some(Chain { kind, base, deltas }));
+            }
+            Inflated::Delta(delta) => {
+                if deltas.last().is_some_and(|above| delta.depth >= above.depth) {
+                    // Invariant 1: a chain that does not descend could be a cycle.
+                    return Err(damaged(
+                        &next,
+                        "its depth is not below that of a delta against it",
+                    ));
+                }
+                next = delta.base;
+                deltas.push(delta);
+            }
+        }
+    }
+}
+
+fn inflate(db: &Db, id: &ObjectId) -> Result<Option<Inflated>> {
+    let Some(value) = db.get(Family::Object, id.as_bytes())? else { return Ok(None) };
+    let row = Row::parse(id, &value)?;
+    let stream = part::stream(db, id, &row)?;
+    let mut data = Vec::new();
+    delta::inflate(&stream, row.encoding.stream_len(row.header.len), &mut data)
+        .map_err(|reason| damaged(id, reason))?;
+    let data = Bytes::from(data);
+    Ok(Some(match row.encoding {
+        Encoding::Whole => Inflated::Whole(row.header.kind, data),
+        Encoding::Delta { depth, base, .. } => {
+            Inflated::Delta(Delta { base, depth, len: row.header.len, instructions: data })
+        }
+    }))
+}
+
+pub(crate) fn damaged(id: &ObjectId, reason: &'static str) -> StoreError {
+    StoreError::DamagedRow { family: "object", key: id.to_string(), reason }
+}

@@ -1,0 +1,337 @@
+//! A store on the disk: one directory, one owner process, the four stores inside.
+//!
+//! Layout of the directory: `FORMAT` (written last when a store is made: without it there is no
+//! store), `owner` (locked by the process that has the store open), `db/` (RocksDB), `tmp/`
+//! (emptied at every open).
+
+use std::fs::{self, File, OpenOptions};
+use std::io::{Read, Write};
+use std::os::unix::fs::{DirBuilderExt, OpenOptionsExt};
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+
+use crate::db::{Db, Durability, Family};
+use crate::error::{Result, StoreError};
+use crate::files::FileStore;
+use crate::objects::ObjectStore;
+use crate::refs::RefStore;
+use crate::repos::RepoStore;
+
+/// The format that this program writes, and the newest that it reads.
+pub const FORMAT_VERSION: u32 = 1;
+
+/// Sizes of what the store keeps in memory.
+#[derive(Clone, Copy, Debug)]
+pub struct StoreOptions {
+    /// RocksDB's block cache, in bytes: keys, filters, small values.
+    pub block_cache_len: usize,
+    /// Inflated delta bases kept for the next object that needs them, in bytes. Git keeps as much.
+    pub base_cache_len: usize,
+    /// Decoded chunks kept for the next read nearby, in bytes.
+    pub chunk_cache_len: usize,
+}
+
+impl Default for StoreOptions {
+    fn default() -> Self {
+        Self { block_cache_len: 64 << 20, base_cache_len: 96 << 20, chunk_cache_len: 32 << 20 }
+    }
+}
+
+/// An open store. Clones share it; it closes when the last one goes.
+#[derive(Clone)]
+pub struct Store {
+    inner: Arc<Inner>,
+}
+
+struct Inner {
+    path: PathBuf,
+    repos: RepoStore,
+    refs: RefStore,
+    objects: ObjectStore,
+    files: FileStore,
+    db: Arc<Db>,
+}
+
+impl Store {
+    /// Makes a store in `path`, which must be absent or an empty directory, and opens it.
+    ///
+    /// # Errors
+    /// [`StoreError::StoreExists`] when something is there.
+    pub fn create(path: &Path, options: &StoreOptions) -> Result<Self> {
+        if path.join("FORMAT").exists() {
+            return Err(StoreError::StoreExists { path: path.to_owned() });
+        }
+        if let Ok(mut entries) = fs::read_dir(path)
+            && entries.any(|entry| entry.is_ok_and(|e| !is_leftover(&e.file_name())))
+        {
+            return Err(StoreError::StoreExists { path: path.to_owned() });
+        }
+        fs::DirBuilder::new()
+            .recursive(true)
+            .mode(0o700)
+            .create(path)
+            .map_err(|e| StoreError::io(format!("creating {}", path.display()), e))?;
+        let owner = lock_owner(path)?;
+        if path.join("FORMAT").exists() {
+            // Made, and closed again, by another process since the first look: its rows are not
+            // ours to clear away.
+            return Err(StoreError::StoreExists { path: path.to_owned() });
+        }
+        // A making that was interrupted before FORMAT left nothing that anyone was told of.
+        let _ = fs::remove_dir_all(path.join("db"));
+        let store = Self::open_owned(path, owner, true, options)?;
+        let mut batch = store.inner.db.batch();
+        batch.put(Family::Store, b"format", &FORMAT_VERSION.to_be_bytes());
+        store.inner.db.commit(batch, Durability::Synced)?;
+        write_format(path)?;
+        Ok(store)
+    }
+
+    /// Opens the store in `path`.
+    ///
+    /// # Errors
+    /// [`StoreError::NotAStore`], [`StoreError::FormatNewer`], or [`StoreError::Held`] naming the
+    /// owner.
+    pub fn open(path: &Path, options: &StoreOptions) -> Result<Self> {
+        read_format(path)?;
+        let owner = lock_owner(path)?;
+        let store = Self::open_owned(path, owner, false, options)?;
+        let row = store.inner.db.get(Family::Store, b"format")?;
+        if row.as_deref() != Some(&FORMAT_VERSION.to_be_bytes()[..]) {
+            return Err(StoreError::DamagedRow {
+                family: "store",
+                key: "format".to_owned(),
+                reason: "it does not say what the file FORMAT says",
+            });
+        }
+        drop(row);
+        Ok(store)
+    }
+
+    fn open_owned(path: &Path, owner: File, create: bool, options: &StoreOptions) -> Result<Self> {
+        let tmp = path.join("tmp");
+        let _ = fs::remove_dir_all(&tmp);
+        fs::DirBuilder::new()
+            .mode(0o700)
+            .create(&tmp)
+            .map_err(|e| StoreError::io(format!("creating {}", tmp.display()), e))?;
+        let db_path = path.join("db");
+        if create {
+            // RocksDB would make it readable for everyone, and the directory around it may be the
+            // user's own.
+            fs::DirBuilder::new()
+                .mode(0o700)
+                .create(&db_path)
+                .map_err(|e| StoreError::io(format!("creating {}", db_path.display()), e))?;
+        }
+        let db = Arc::new(Db::open(&db_path, &tmp, create, options.block_cache_len)?);
+        db.keep(owner);
+        let inner = Inner {
+            path: path.to_owned(),
+            repos: RepoStore::new(db.clone()),
+            refs: RefStore::new(db.clone()),
+            objects: ObjectStore::new(db.clone(), options.base_cache_len),
+            files: FileStore::new(db.clone(), options.chunk_cache_len),
+            db,
+        };
+        Ok(Self { inner: Arc::new(inner) })
+    }
+
+    /// The store's directory.
+    pub fn path(&self) -> &Path {
+        &self.inner.path
+    }
+
+    /// A directory for temporary files on the same filesystem, emptied at the next open.
+    pub fn tmp(&self) -> &Path {
+        self.inner.db.tmp()
+    }
+
+    /// Repositories: names, visibility.
+    pub fn repos(&self) -> &RepoStore {
+        &self.inner.repos
+    }
+
+    /// References of all repositories.
+    pub fn refs(&self) -> &RefStore {
+        &self.inner.refs
+    }
+
+    /// Git objects.
+    pub fn objects(&self) -> &ObjectStore {
+        &self.inner.objects
+    }
+
+    /// LFS content.
+    pub fn files(&self) -> &FileStore {
+        &self.inner.files
+    }
+
+    /// Rewrites what RocksDB holds so that each key is stored once: for measuring, and after much
+    /// was deleted.
+    ///
+    /// # Errors
+    /// When the database cannot be written.
+    pub fn compact(&self) -> Result<()> {
+        self.inner.db.compact(&Family::ALL)
+    }
+
+    /// Bytes on the disk by column family.
+    ///
+    /// # Errors
+    /// When the database cannot be read.
+    pub fn family_lens(&self) -> Result<Vec<(&'static str, u64)>> {
+        Family::ALL.iter().map(|&f| Ok((f.name(), self.inner.db.family_len(f)?))).collect()
+    }
+}
+
+fn is_leftover(name: &std::ffi::OsStr) -> bool {
+    ["owner", "db", "tmp", "FORMAT.tmp"].iter().any(|known| name == *known)
+}
+
+/// Takes the exclusive lock of `path/owner` and writes this process into it.
+fn lock_owner(path: &Path) -> Result<File> {
+    let owner_path = path.join("owner");
+    let action = || format!("opening {}", owner_path.display());
+    let mut owner = OpenOptions::new()
+        .read(true)
+        .write(true)
+        .create(true)
+        .truncate(false)
+        .mode(0o600)
+        .open(&owner_path)
+        .map_err(|e| StoreError::io(action(), e))?;
+    use rustix::fs::{FlockOperation, flock};
+    if let Err(error) = flock(&owner, FlockOperation::NonBlockingLockExclusive) {
+        if error != rustix::io::Errno::WOULDBLOCK {
+            let action = format!("locking {}", owner_path.display());
+            return Err(StoreError::io(action, error.into()));
+        }
+        let mut holder = String::new();
+        let _ = owner.read_to_string(&mut holder);
+        let holder = match holder.trim() {
+            "" => "another process".to_owned(),
+            text => text.to_owned(),
+        };
+        return Err(StoreError::Held { path: path.to_owned(), holder });
+    }
+    let args: Vec<String> =
+        std::env::args_os().map(|a| a.to_string_lossy().into_owned()).take(4).collect();
+    let line = format!("process {} ({})\n", std::process::id(), args.join(" "));
+    let _ = owner.set_len(0);
+    // Only a help for whoever is refused: a full disk must not keep the store closed.
+    let _ = owner.write_all(line.as_bytes());
+    Ok(owner)
+}
+
+fn write_format(path: &Path) -> Result<()> {
+    let io = |e| StoreError::io(format!("writing {}", path.join("FORMAT").display()), e);
+    let draft = path.join("FORMAT.tmp");
+    let mut file = File::create(&draft).map_err(io)?;
+    file.write_all(format!("mega-store {FORMAT_VERSION}\n").as_bytes()).map_err(io)?;
+    file.sync_all().map_err(io)?;
+    fs::rename(&draft, path.join("FORMAT")).map_err(io)?;
+    File::open(path).and_then(|dir| dir.sync_all()).map_err(io)
+}
+
+fn read_format(path: &Path) -> Result<()> {
+    let not_a_store = || StoreError::NotAStore { path: path.to_owned() };
+    let text = match fs::read_to_string(path.join("FORMAT")) {
+        Ok(text) => text,
+        Err(e)
+            if matches!(
+                e.kind(),
+                std::io::ErrorKind::NotFound | std::io::ErrorKind::NotADirectory
+            ) =>
+        {
+            return Err(not_a_store());
+        }
+        Err(e) => return Err(StoreError::io(format!("reading {}/FORMAT", path.display()), e)),
+    };
+    let found = text
+        .strip_prefix("mega-store ")
+        .and_then(|rest| rest.trim_end().parse::<u32>().ok())
+        .ok_or_else(not_a_store)?;
+    if found > FORMAT_VERSION {
+        return Err(StoreError::FormatNewer {
+            path: path.to_owned(),
+            found,
+            supported: FORMAT_VERSION,
+        });
+    }
+    Ok(())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_store_has_one_owner_and_says_who() {
+        let dir = tempfile::tempdir().expect("a directory");
+        let path = dir.path().join("s");
+        let store = Store::create(&path, &StoreOptions::default()).expect("made");
+        match Store::open(&path, &StoreOptions::default()).map(|_| ()) {
+            Err(StoreError::Held { holder, .. }) => {
+                assert!(holder.contains(&std::process::id().to_string()), "{holder}");
+            }
+            other => panic!("expected Held, not {other:?}"),
+        }
+        assert!(matches!(
+            Store::create(&path, &StoreOptions::default()).map(|_| ()),
+            Err(StoreError::StoreExists { .. })
+        ));
+        drop(store);
+        Store::open(&path, &StoreOptions::default()).expect("free again");
+    }
+
+    #[test]
+    fn the_owner_stays_while_anything_of_the_store_is_in_use() {
+        let dir = tempfile::tempdir().expect("a directory");
+        let path = dir.path().join("s");
+        let store = Store::create(&path, &StoreOptions::default()).expect("made");
+        let files = store.files().clone();
+        drop(store);
+        let open = || Store::open(&path, &StoreOptions::default()).map(|_| ());
+        assert!(matches!(open(), Err(StoreError::Held { .. })), "{:?}", open());
+        drop(files);
+        open().expect("free again");
+    }
+
+    #[test]
+    fn nobody_else_reads_a_store_in_a_directory_that_was_there() {
+        use std::os::unix::fs::PermissionsExt;
+        let dir = tempfile::tempdir().expect("a directory");
+        let open_to_all = fs::Permissions::from_mode(0o755);
+        fs::set_permissions(dir.path(), open_to_all).expect("changed");
+        drop(Store::create(dir.path(), &StoreOptions::default()).expect("made"));
+        for name in ["db", "tmp", "owner"] {
+            let mode = fs::metadata(dir.path().join(name)).expect("is there").permissions().mode();
+            assert_eq!(mode & 0o077, 0, "{name}: {mode:o}");
+        }
+    }
+
+    #[test]
+    fn a_newer_format_is_refused_by_name() {
+        let dir = tempfile::tempdir().expect("a directory");
+        drop(Store::create(dir.path(), &StoreOptions::default()).expect("made"));
+        fs::write(dir.path().join("FORMAT"), "mega-store 2\n").expect("written");
+        let error =
+            Store::open(dir.path(), &StoreOptions::default()).map(|_| ()).expect_err("refused");
+        assert!(matches!(error, StoreError::FormatNewer { found: 2, supported: 1, .. }));
+        assert!(error.to_string().contains("has format 2"));
+    }
+
+    #[test]
+    fn absent_and_foreign_directories_are_named() {
+        let dir = tempfile::tempdir().expect("a directory");
+        let open = |p: &Path| Store::open(p, &StoreOptions::default()).map(|_| ());
+        assert!(matches!(open(&dir.path().join("x")), Err(StoreError::NotAStore { .. })));
+        fs::write(dir.path().join("FORMAT"), "something else").expect("written");
+        assert!(matches!(open(dir.path()), Err(StoreError::NotAStore { .. })));
+        assert!(matches!(
+            Store::create(dir.path(), &StoreOptions::default()).map(|_| ()),
+            Err(StoreError::StoreExists { .. })
+        ));
+    }
+}
