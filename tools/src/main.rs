@@ -1,0 +1,59 @@
+//! `cargo x TASK`: one door to the project's own tasks.
+//!
+//! Exit code 0: done; 1: the answer is no, or it failed; 2: usage.
+
+use std::process::ExitCode;
+
+use mega_tools::args::Args;
+use mega_tools::{corpus, licences, tidy, torture};
+
+const USAGE: &str = "\
+cargo x TASK
+
+  tidy [--fix] [--rules]           checks the house rules; --fix wraps long comments first
+  licences                         checks licences and sources of all dependencies by deny.toml
+  weights OUT --mib N [--dtype bf16|fp16|fp32] [--seed S]
+                                   writes N MiB of .safetensors with a LLaMA's shapes
+  weights OUT --finetune FROM [--percent 10] [--seed S]
+                                   writes FROM with that share of its bytes trained on
+  repo OUT [--objects N] [--seed S] [--no-repack]
+                                   makes a git repository: merges, tags, links, modes
+  tree OUT [--files 50000] [--seed S]
+                                   writes a directory of small source files, without git
+  killnine --program BIN [--rounds 50] [--seed S] [--dir DIR]
+                                   kills imports at random points and checks what is left
+  powercut --program BIN [--rounds 20] [--seed S] [--dir DIR]
+                                   cuts the power under imports on a loop image (root only)
+";
+
+fn main() -> ExitCode {
+    let mut args = Args::new(std::env::args().skip(1).collect());
+    let Some(task) = args.positional() else {
+        eprint!("{USAGE}");
+        return ExitCode::from(2);
+    };
+    let result = match task.as_str() {
+        "tidy" => tidy::run(args),
+        "licences" => licences::run(args),
+        "weights" => corpus::weights::run(args),
+        "repo" => corpus::repo::run(args),
+        "tree" => corpus::tree::run(args),
+        "killnine" => torture::killnine::run(args),
+        "powercut" => torture::powercut::run(args),
+        "help" | "--help" | "-h" => {
+            print!("{USAGE}");
+            return ExitCode::SUCCESS;
+        }
+        other => {
+            eprintln!("cargo x: no task '{other}'\n\n{USAGE}");
+            return ExitCode::from(2);
+        }
+    };
+    match result {
+        Ok(()) => ExitCode::SUCCESS,
+        Err(message) => {
+            eprintln!("cargo x {task}: {message}");
+            ExitCode::FAILURE
+        }
+    }
+}
