@@ -1,0 +1,234 @@
+//! From an error to the exit code and the hint: every kind is decided here. No table has a `_ =>`.
+
+use std::io;
+
+use mega_fuse::MountError;
+use mega_storage::StoreError;
+
+use super::{FAILED, OK, USAGE};
+use crate::config::ConfigError;
+use crate::control::{ControlError, Exit};
+use crate::git::GitError;
+use crate::lfs::LfsError;
+use crate::node::NodeError;
+
+/// An error with what to do about it, when there is something to do.
+fn failed(error: &dyn std::error::Error, code: u8, hint: Option<String>) -> Exit {
+    Exit { code, error: Some(error.to_string()), hint }
+}
+
+pub(super) fn of_config(error: &ConfigError) -> Exit {
+    let hint = match error {
+        ConfigError::NoHome => "say where the store is with --store DIR or $MEGA_STORE",
+        ConfigError::Path(_) => "--store and $MEGA_STORE take a directory's path",
+    };
+    failed(error, USAGE, Some(hint.to_owned()))
+}
+
+pub(super) fn of_control(error: &ControlError) -> Exit {
+    let hint = match error {
+        ControlError::Gone => Some("try again"),
+        ControlError::Cut => Some("its log is in the store's directory log/; then try again"),
+        ControlError::RequestTooLong { .. } => Some("split the command into several"),
+        ControlError::Protocol { .. } => Some("use the version of mega-store that has it open"),
+        ControlError::Output(e) if e.kind() == io::ErrorKind::BrokenPipe => return reader_gone(),
+        ControlError::Output(_) | ControlError::Io { .. } => None,
+    };
+    failed(error, FAILED, hint.map(str::to_owned))
+}
+
+pub(super) fn of_node(error: &NodeError) -> Exit {
+    let hint = match error {
+        NodeError::Store(error) => return of_store(error),
+        NodeError::Git(error) => return of_git(error),
+        NodeError::Lfs(error) => return of_lfs(error),
+        NodeError::Mount(error) => return of_mount(error),
+        NodeError::Output(e) if e.kind() == io::ErrorKind::BrokenPipe => return reader_gone(),
+        NodeError::Output(_) | NodeError::Io { .. } => None,
+        NodeError::BadArgument { .. } => return failed(error, USAGE, Some(add_help())),
+        NodeError::NoPath { spec, .. } => {
+            Some(format!("'mega-store ls {spec}' shows what is there"))
+        }
+        NodeError::NotAFile { .. } => Some("'mega-store ls' lists directories".to_owned()),
+        NodeError::LfsAbsent { .. } => Some(
+            "import again where its LFS server can be reached; 'mega-store debug cat-object' \
+             shows the pointer"
+                .to_owned(),
+        ),
+        NodeError::NoFile { .. } => {
+            Some("'mega-store file add PATH' prints the ids of what it takes in".to_owned())
+        }
+        NodeError::BadRange { len, .. } => {
+            Some(format!("offsets go from 0 to {}", len.saturating_sub(1)))
+        }
+        NodeError::NoDefaultName { .. } => {
+            Some("give a name: mega-store import SOURCE NAME".to_owned())
+        }
+        NodeError::OtherOrigin { name, .. } => Some(format!(
+            "to import into it all the same, say 'import SOURCE {name}'; else give another name"
+        )),
+        NodeError::RefWithoutObject { .. } => {
+            Some("the source is damaged: 'git fsck' there says more".to_owned())
+        }
+        NodeError::TargetNotEmpty { .. } => {
+            Some("name a directory that does not exist yet".to_owned())
+        }
+        NodeError::RepoMounted { dir, .. } => Some(format!("mega-store unmount {}", dir.display())),
+        NodeError::NoBranch { name, .. } => {
+            Some(format!("'mega-store repo show {name}' lists its branches"))
+        }
+        NodeError::CannotHoldMounts { .. } => Some("try again when it has ended".to_owned()),
+    };
+    failed(error, FAILED, hint)
+}
+
+fn of_store(error: &StoreError) -> Exit {
+    let hint = match error {
+        StoreError::NotAStore { path } => Some(format!(
+            "make one with 'mega-store --store {} init', or say where it is with --store DIR",
+            path.display()
+        )),
+        StoreError::StoreExists { .. } => {
+            Some("it can be used as it is; or name another".to_owned())
+        }
+        StoreError::Held { .. } => Some("wait until it has ended, then try again".to_owned()),
+        StoreError::FormatNewer { .. } => Some("use the newer mega-store that made it".to_owned()),
+        StoreError::DiskFull { .. } => {
+            Some("free some space and run the command again: what was stored is intact".to_owned())
+        }
+        StoreError::DamagedRow { .. } | StoreError::DamagedChunk { .. } => Some(
+            "the disk returned other bytes than were written: import its source again".to_owned(),
+        ),
+        StoreError::MissingChunk { .. } | StoreError::MissingObject { .. } => {
+            Some("import its source again".to_owned())
+        }
+        StoreError::MissingFile { .. } => {
+            Some("'mega-store file show SHA256' says more".to_owned())
+        }
+        StoreError::Name(_) => return failed(error, USAGE, Some(add_help())),
+        StoreError::NoRepo { .. } => Some("'mega-store repo list' shows all".to_owned()),
+        StoreError::RepoExists { .. } => Some("choose another name".to_owned()),
+        StoreError::NoRevision { repo, .. } => {
+            Some(format!("'mega-store repo show {repo}' lists branches and tags"))
+        }
+        StoreError::RefMoved { .. } => {
+            Some("something else moved it meanwhile: try again".to_owned())
+        }
+        StoreError::RefConflict { .. } => Some("remove the other reference first".to_owned()),
+        StoreError::RefRepeated { .. } => None,
+        StoreError::RepoGone { .. } => Some("it was deleted meanwhile".to_owned()),
+        StoreError::Pack(_) => {
+            Some("'git fsck' at the source says whether it is damaged there".to_owned())
+        }
+        StoreError::Interrupted => Some(interrupted()),
+        StoreError::Io { .. }
+        | StoreError::Db { .. }
+        | StoreError::WrongKind { .. }
+        | StoreError::MalformedObject { .. }
+        | StoreError::Collision { .. }
+        | StoreError::FileHashMismatch { .. }
+        | StoreError::FileLenMismatch { .. }
+        | StoreError::Limit { .. } => None,
+    };
+    failed(error, FAILED, hint)
+}
+
+fn of_git(error: &GitError) -> Exit {
+    let hint = match error {
+        GitError::NoProgram => Some("install git; it must be in $PATH".to_owned()),
+        GitError::NotARepository { .. } => {
+            Some("SOURCE is a git repository's directory, or a URL that git can fetch".to_owned())
+        }
+        GitError::Shallow { path } => {
+            Some(format!("complete it with 'git -C {} fetch --unshallow'", path.display()))
+        }
+        GitError::Format { .. } => None,
+        GitError::Partial { .. } => {
+            Some("import its remote's URL instead: mega-store import URL NAME".to_owned())
+        }
+        GitError::AlternatesDepth { .. } => {
+            Some("'git repack -a -d' there makes it independent of its alternates".to_owned())
+        }
+        GitError::Failed { command, .. } if command == "fetch" || command == "ls-remote" => {
+            Some("'git ls-remote URL' shows whether git itself can reach it".to_owned())
+        }
+        GitError::Failed { .. } => {
+            Some("'git fsck' at the source says whether it is damaged".to_owned())
+        }
+        GitError::Interrupted => Some(interrupted()),
+        GitError::Unexpected { .. } | GitError::Unsafe { .. } | GitError::Io { .. } => None,
+    };
+    failed(error, FAILED, hint)
+}
+
+fn of_lfs(error: &LfsError) -> Exit {
+    let hint = match error {
+        LfsError::Endpoint { .. } => {
+            Some("'git config lfs.url' at the source names the LFS server")
+        }
+        LfsError::Unauthorized { .. } => Some("let a git credential helper know name and password"),
+        LfsError::Network { .. } | LfsError::Status { .. } | LfsError::Answer { .. } => {
+            Some("import again later: only what is missing is fetched")
+        }
+        LfsError::Interrupted => return failed(error, FAILED, Some(interrupted())),
+        LfsError::Io { .. } => None,
+    };
+    failed(error, FAILED, hint.map(str::to_owned))
+}
+
+fn of_mount(error: &MountError) -> Exit {
+    let hint = match error {
+        MountError::NotFound { path } => Some(format!("mkdir {}", path.display())),
+        MountError::NotADirectory { .. } | MountError::NotEmpty { .. } => {
+            Some("give an empty directory".to_owned())
+        }
+        MountError::AlreadyMounted { path, .. } => {
+            Some(format!("mega-store unmount {}", path.display()))
+        }
+        MountError::DeadForeign { path } => Some(format!("fusermount3 -u {}", path.display())),
+        MountError::NotMounted { .. } => Some("'mega-store status' lists the mounts".to_owned()),
+        MountError::NotOurs { path, .. } => Some(format!("umount {}", path.display())),
+        MountError::NoFuse { .. } => {
+            Some("load the kernel module 'fuse' and allow access to /dev/fuse".to_owned())
+        }
+        MountError::NoFusermount { .. } => Some("install the package fuse3, or be root".to_owned()),
+        MountError::Refused { .. } => {
+            Some("--allow-other needs 'user_allow_other' in /etc/fuse.conf".to_owned())
+        }
+        MountError::Io { .. } => None,
+    };
+    failed(error, FAILED, hint)
+}
+
+/// Whoever reads our output has read enough: no error, nothing to say.
+fn reader_gone() -> Exit {
+    Exit { code: OK, error: None, hint: None }
+}
+
+fn add_help() -> String {
+    "add --help to see what the command takes".to_owned()
+}
+
+fn interrupted() -> String {
+    "run it again to go on: nothing that was stored is lost".to_owned()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use mega_storage::RepoName;
+
+    #[test]
+    fn codes_are_those_of_the_contract() {
+        let name = RepoName::new("x").expect("a name");
+        let no_repo = of_node(&StoreError::NoRepo { name }.into());
+        assert_eq!(no_repo.code, FAILED);
+        assert!(no_repo.hint.is_some());
+        let bad = NodeError::BadArgument { text: "x".into(), expected: "y" };
+        assert_eq!(of_node(&bad).code, USAGE);
+        let gone = of_node(&NodeError::Output(io::ErrorKind::BrokenPipe.into()));
+        assert_eq!(gone, Exit::default());
+        let full = of_node(&NodeError::Output(io::ErrorKind::StorageFull.into()));
+        assert_eq!(full.code, FAILED);
+    }
+}

@@ -1,0 +1,251 @@
+//! `mount`: a revision as a directory, served by the process that has the store open, or by one
+//! that is started.
+
+use std::fmt;
+use std::io::{BufRead, BufReader};
+use std::os::unix::fs::{DirBuilderExt, OpenOptionsExt};
+use std::os::unix::process::CommandExt;
+use std::path::{Path, PathBuf};
+use std::process::{Command, Stdio};
+
+use mega_fuse::MountOptions;
+use mega_storage::{RepoName, StoreError};
+use serde::Serialize;
+
+use super::output::{Done, Output, name};
+use super::parse::{self, Spec};
+use super::reach::{self, Context, Reached};
+use super::run::Holder;
+use super::{FAILED, absolute, exit, hold, status};
+use crate::control::{Call, Exit, LfsMode, MountCall, Request};
+use crate::node::{MountInfo, MountRequest, Node, NodeError};
+
+/// The daemon's log is begun anew at this length, in bytes.
+const LOG_LEN_MAX: u64 = 16 << 20;
+
+/// Show a revision as a directory
+///
+/// DIR must be an empty directory. The mount is read-only and stays at the commit that REV names
+/// now: a branch, tag, commit id, abbreviated id, HEAD~2 and the like; HEAD when it is not given.
+/// LFS files have their real size and content; only what programs read is read from the store.
+///
+/// The command returns when the mount answers. A process in the background serves it, and all
+/// further mounts of this store; it ends when the last one is gone ('mega-store unmount DIR',
+/// 'umount DIR'). Other commands work meanwhile: they are done by that process. Its log is
+/// log/mount.log in the store.
+///
+/// For /etc/fstab, link mount.mega in /sbin to this program and write
+///   team/model@v1.0  /mnt/model  mega  store=/data/models,allow_other,_netdev  0  0
+/// For systemd, see mega-store-mount@.service.
+#[derive(clap::Args, Debug)]
+#[command(after_long_help = "\
+Examples:
+  mega-store mount model /mnt/model
+  mega-store mount model@v1.0 /mnt/model --allow-other
+  mega-store mount model@HEAD~2 /mnt/old --foreground    until Ctrl-C
+
+With --json one object: repo, revision, commit, dir, lfs, allow_other.")]
+pub(super) struct Args {
+    /// A repository, and a revision of it: HEAD when it is not given
+    #[arg(value_name = "NAME[@REV]", value_parser = parse::spec)]
+    spec: Spec,
+    /// An empty directory
+    dir: PathBuf,
+    /// Let other users in; permission bits are checked
+    #[arg(long)]
+    allow_other: bool,
+    /// Which LFS files appear as their content
+    #[arg(long, value_enum, default_value = "attr")]
+    lfs: Lfs,
+    /// Serve the mount in this process, until Ctrl-C or its end
+    #[arg(long)]
+    foreground: bool,
+    /// Serve in the background: written by the command itself when it starts that process.
+    #[arg(long, hide = true)]
+    daemon: bool,
+}
+
+#[derive(clap::ValueEnum, Clone, Copy, Debug)]
+enum Lfs {
+    /// Every pointer
+    All,
+    /// Where .gitattributes says filter=lfs, as git does
+    Attr,
+    /// None: the pointers' text
+    Off,
+}
+
+impl Lfs {
+    fn mode(self) -> LfsMode {
+        match self {
+            Self::All => LfsMode::All,
+            Self::Attr => LfsMode::Attr,
+            Self::Off => LfsMode::Off,
+        }
+    }
+
+    fn as_str(self) -> &'static str {
+        match self {
+            Self::All => "all",
+            Self::Attr => "attr",
+            Self::Off => "off",
+        }
+    }
+}
+
+pub(super) fn run(args: &Args, context: &Context<'_>) -> Exit {
+    let call = reach::new_call(
+        context,
+        Request::Mount(MountCall {
+            repo: args.spec.repo.clone(),
+            revision: args.spec.revision.clone(),
+            dir: absolute(&args.dir).into(),
+            allow_other: args.allow_other,
+            lfs: args.lfs.mode(),
+        }),
+    );
+    if args.daemon || args.foreground {
+        return match reach::reach(context, &call) {
+            Ok(Reached::Opened(node)) => hold::hold(context, node, &call, args.daemon),
+            // Somebody else came first and has mounted it.
+            Ok(Reached::Answered(exit)) => hold::report(exit, args.daemon),
+            Err(exit) => hold::report(exit, args.daemon),
+        };
+    }
+    match try_holder(context, &call) {
+        Some(exit) => exit,
+        None => start_daemon(args, context),
+    }
+}
+
+/// Lets the process that has the store open do it, if there is one.
+fn try_holder(context: &Context<'_>, call: &Call) -> Option<Exit> {
+    use crate::control::{self, ControlError};
+    match control::connect(&context.location.path) {
+        Ok(None) => None,
+        Ok(Some(stream)) => match control::call(stream, call, context.terminal) {
+            Ok(exit) => Some(exit),
+            Err(ControlError::Gone) => None,
+            Err(error) => Some(exit::of_control(&error)),
+        },
+        Err(error) => Some(exit::of_control(&error)),
+    }
+}
+
+/// Starts this program again in the background and waits for its word.
+fn start_daemon(args: &Args, context: &Context<'_>) -> Exit {
+    let failed = |action: &str, error| exit::of_node(&NodeError::io(action, error));
+    let store = &context.location.path;
+    if !store.join("FORMAT").is_file() {
+        return exit::of_node(&StoreError::NotAStore { path: store.clone() }.into());
+    }
+    let log = match open_log(store) {
+        Ok(log) => log,
+        Err(error) => return failed("opening the log in the store", error),
+    };
+    let mut command = Command::new("/proc/self/exe");
+    command.arg0("mega-store").arg("--store").arg(store);
+    command.args(["mount", "--daemon", "--lfs", args.lfs.as_str()]);
+    if args.allow_other {
+        command.arg("--allow-other");
+    }
+    if context.global.json {
+        command.arg("--json");
+    }
+    command.args((0..context.global.verbose.max(1)).map(|_| "-v"));
+    let Spec { repo, revision } = &args.spec;
+    command.arg("--").arg(format!("{repo}@{revision}")).arg(absolute(&args.dir));
+    // The root is never in the way of an unmount.
+    command.current_dir("/").stdin(Stdio::null()).stdout(Stdio::piped()).stderr(log);
+    let mut child = match command.spawn() {
+        Ok(child) => child,
+        Err(error) => return failed("starting the mount's process", error),
+    };
+    let mut word = String::new();
+    let heard = child.stdout.take().map(|out| BufReader::new(out).read_line(&mut word));
+    let parsed = serde_json::from_str::<hold::Word>(&word);
+    match (heard, parsed) {
+        (Some(Ok(_)), Ok(word)) => word.repeat(context),
+        _ => Exit {
+            code: FAILED,
+            error: Some("the mount's process ended without a word".to_owned()),
+            hint: Some(format!("its log is {}", store.join("log/mount.log").display())),
+        },
+    }
+}
+
+fn open_log(store: &Path) -> std::io::Result<std::fs::File> {
+    let dir = store.join("log");
+    std::fs::DirBuilder::new().recursive(true).mode(0o700).create(&dir)?;
+    let path = dir.join("mount.log");
+    if path.metadata().is_ok_and(|facts| facts.len() > LOG_LEN_MAX) {
+        std::fs::rename(&path, dir.join("mount.log.1"))?;
+    }
+    std::fs::OpenOptions::new().create(true).append(true).mode(0o600).open(path)
+}
+
+pub(super) fn answer(
+    node: &Node,
+    holder: Holder,
+    call: &MountCall,
+    out: &Output<'_>,
+) -> Result<Done, NodeError> {
+    if !holder.keeps_mounts {
+        let process = std::process::id();
+        return Err(NodeError::CannotHoldMounts { process, command: status::command() });
+    }
+    let lfs = match call.lfs {
+        LfsMode::All => mega_fuse::LfsMode::All,
+        LfsMode::Attr => mega_fuse::LfsMode::Attr,
+        LfsMode::Off => mega_fuse::LfsMode::Off,
+    };
+    let allow_other = call.allow_other;
+    let request = MountRequest {
+        repo: RepoName::new(&call.repo)?,
+        revision: call.revision.clone(),
+        dir: call.dir.to_path(),
+        options: MountOptions { allow_other, lfs, ..MountOptions::default() },
+    };
+    let row = MountRow::new(&node.mounts().mount(node, &request)?);
+    if out.is_json() {
+        out.json(&row)?;
+    }
+    out.note(format_args!("{row}"));
+    Ok(Done::Whole)
+}
+
+/// A mount, shown.
+#[derive(Serialize)]
+pub(super) struct MountRow {
+    repo: String,
+    revision: String,
+    commit: Option<String>,
+    dir: String,
+    lfs: &'static str,
+    allow_other: bool,
+}
+
+impl MountRow {
+    pub(super) fn new(info: &MountInfo) -> Self {
+        Self {
+            repo: info.repo.to_string(),
+            revision: info.revision.clone(),
+            commit: info.commit.map(|id| id.to_string()),
+            dir: info.dir.to_string_lossy().into_owned(),
+            lfs: match info.options.lfs {
+                mega_fuse::LfsMode::All => "all",
+                mega_fuse::LfsMode::Attr => "attr",
+                mega_fuse::LfsMode::Off => "off",
+            },
+            allow_other: info.options.allow_other,
+        }
+    }
+}
+
+impl fmt::Display for MountRow {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let commit =
+            self.commit.as_deref().map_or_else(|| "a tree".to_owned(), |id| id[..10].to_owned());
+        write!(f, "{}@{} ({commit}) at {}", self.repo, self.revision, name(self.dir.as_bytes()))
+    }
+}

@@ -1,0 +1,91 @@
+//! Values of arguments: `NAME`, `NAME@REV`, ids, ranges. Checked before anything is opened.
+
+use mega_storage::{FileId, ObjectId, RepoName};
+
+/// A repository and a revision of it.
+#[derive(Clone, PartialEq, Eq, Debug)]
+pub(super) struct Spec {
+    pub(super) repo: String,
+    pub(super) revision: String,
+}
+
+/// `NAME` or `NAME@REV`; the revision comes after the last `@`, and is HEAD when there is none.
+pub(super) fn spec(text: &str) -> Result<Spec, String> {
+    let (repo, revision) = text.rsplit_once('@').unwrap_or((text, "HEAD"));
+    if revision.is_empty() {
+        return Err("a revision is missing after '@'".to_owned());
+    }
+    Ok(Spec { repo: repo_name(repo)?, revision: revision.to_owned() })
+}
+
+/// A repository's name.
+pub(super) fn repo_name(text: &str) -> Result<String, String> {
+    RepoName::new(text).map(|name| name.as_str().to_owned()).map_err(|e| e.to_string())
+}
+
+/// A SHA-256 in hex.
+pub(super) fn file_id(text: &str) -> Result<String, String> {
+    let text = text.strip_prefix("sha256:").unwrap_or(text);
+    text.parse::<FileId>().map(|id| id.to_string()).map_err(|e| e.to_string())
+}
+
+/// A SHA-1 in hex.
+pub(super) fn object_id(text: &str) -> Result<String, String> {
+    text.parse::<ObjectId>().map(|id| id.to_string()).map_err(|e| e.to_string())
+}
+
+/// `A-B` (both included), `A-` or `-N` (the last N bytes).
+pub(super) fn range(text: &str) -> Result<String, String> {
+    byte_range(text, u64::MAX)
+        .map(|_| text.to_owned())
+        .ok_or_else(|| "a range is A-B, A- or -N, in bytes, A not after B".to_owned())
+}
+
+/// Offset and length of a range in a file of `len` bytes; `None` when it is no range, or not in the
+/// file.
+pub(super) fn byte_range(text: &str, len: u64) -> Option<(u64, u64)> {
+    let (from, to) = text.split_once('-')?;
+    let (from, to) = match (from, to) {
+        ("", "") => return None,
+        ("", last) => {
+            let last = last.parse::<u64>().ok()?;
+            return Some((len.saturating_sub(last), last.min(len)));
+        }
+        (from, "") => (from.parse().ok()?, len.checked_sub(1)?),
+        (from, to) => (from.parse().ok()?, to.parse::<u64>().ok()?.min(len.checked_sub(1)?)),
+    };
+    let count = to.checked_sub(from)?.checked_add(1)?;
+    Some((from, count))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_revision_comes_after_the_last_at() {
+        let parts = |text| spec(text).map(|s| (s.repo, s.revision));
+        assert_eq!(parts("a/b"), Ok(("a/b".into(), "HEAD".into())));
+        assert_eq!(parts("a@v1.0"), Ok(("a".into(), "v1.0".into())));
+        assert_eq!(parts("a@HEAD~2"), Ok(("a".into(), "HEAD~2".into())));
+        for bad in ["a@", "@x", "", "a@b@c", "../x", "a b"] {
+            assert!(spec(bad).is_err(), "{bad}");
+        }
+    }
+
+    #[test]
+    fn ranges_are_those_of_http() {
+        assert_eq!(byte_range("0-9", 100), Some((0, 10)));
+        assert_eq!(byte_range("90-", 100), Some((90, 10)));
+        assert_eq!(byte_range("-10", 100), Some((90, 10)));
+        assert_eq!(byte_range("-200", 100), Some((0, 100)));
+        assert_eq!(byte_range("90-200", 100), Some((90, 10)));
+        assert_eq!(byte_range("99-99", 100), Some((99, 1)));
+        for bad in ["100-", "100-200", "9-1", "-", "x-1", "1-x", "5", "", "--1"] {
+            assert_eq!(byte_range(bad, 100), None, "{bad}");
+        }
+        assert_eq!(byte_range("0-", 0), None);
+        assert_eq!(byte_range("-5", 0), Some((0, 0)));
+        assert!(range("0-18446744073709551615").is_ok());
+    }
+}

@@ -1,0 +1,65 @@
+//! One request, done on an open store: the same for this process's own command and for one over the
+//! socket.
+
+use std::panic::{AssertUnwindSafe, catch_unwind};
+
+use super::exit;
+use super::output::{Done, Output};
+use super::{BUG, cat, debug, export, file, import, ls, mount, repo, stats, status, unmount};
+use crate::control::{Call, Exit, Reply, Request};
+use crate::git::Git;
+use crate::node::{Node, NodeError};
+
+/// What the process that has the store open is like.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct Holder {
+    /// It stays for as long as it has mounts. Others end by themselves and take no mount.
+    pub(super) keeps_mounts: bool,
+    /// It answers others on the control socket.
+    pub(super) listens: bool,
+}
+
+/// Does what is asked and answers into `reply`. A panic is an answer too.
+pub(super) fn answer(node: &Node, holder: Holder, call: &Call, reply: &dyn Reply) -> Exit {
+    let output = Output::new(reply, call.json);
+    let done = catch_unwind(AssertUnwindSafe(|| {
+        let done = run(node, holder, call, &output)?;
+        output.flush()?;
+        Ok(done)
+    }));
+    match done {
+        Ok(Ok(Done::Whole)) => Exit::default(),
+        Ok(Ok(Done::Partly { error, hint })) => {
+            Exit { code: super::FAILED, error: Some(error), hint: Some(hint) }
+        }
+        Ok(Err(error)) => exit::of_node(&error),
+        Err(_) => Exit {
+            code: BUG,
+            error: Some("this is a bug in mega-store, sorry".to_owned()),
+            hint: Some(
+                "please report it with the log of the process that has the store".to_owned(),
+            ),
+        },
+    }
+}
+
+fn run(node: &Node, holder: Holder, call: &Call, out: &Output<'_>) -> Result<Done, NodeError> {
+    let variables = call.environment.iter().map(|(name, value)| (name.clone(), value.0.clone()));
+    match &call.request {
+        Request::Import(call) => import::answer(node, call, Git::new(variables), out),
+        Request::Export(call) => export::answer(node, call, out),
+        Request::Repo(call) => repo::answer(node, call, out),
+        Request::File(call) => file::answer(node, call, out),
+        Request::Ls(call) => ls::answer(node, call, out),
+        Request::Cat { repo, revision, path } => cat::answer(node, repo, revision, path, out),
+        Request::Mount(call) => mount::answer(node, holder, call, out),
+        Request::Unmount { dir } => unmount::answer(node, dir, out),
+        Request::Status => status::answer(node, holder, out),
+        Request::Stats { repo } => stats::answer(node, repo.as_deref(), out),
+        Request::CatObject { id } => debug::answer_cat(node, id, out),
+        Request::CatObjects { ids, verify } => debug::answer_cat_batch(node, ids, *verify, out),
+        Request::Compact => debug::answer_compact(node),
+        Request::ShowManifest { id } => debug::answer_manifest(node, id, out),
+        Request::LocateChunk { id, offset } => debug::answer_locate(node, id, *offset, out),
+    }
+}

@@ -1,0 +1,120 @@
+//! Reading repositories that real git made: what the journeys do not reach.
+
+use std::fs;
+use std::path::Path;
+use std::process::Command;
+
+use super::*;
+
+fn git_in(dir: &Path, args: &[&str]) -> String {
+    let output = Command::new("git")
+        .args(["-c", "user.name=a", "-c", "user.email=a@b", "-C"])
+        .arg(dir)
+        .args(args)
+        .output()
+        .expect("git");
+    assert!(output.status.success(), "{args:?}: {}", String::from_utf8_lossy(&output.stderr));
+    String::from_utf8_lossy(&output.stdout).into_owned()
+}
+
+fn repository(dir: &Path) {
+    git_in(dir, &["init", "-q", "-b", "main"]);
+    git_in(dir, &["commit", "-q", "--allow-empty", "-m", "one"]);
+}
+
+#[test]
+fn alternates_are_followed_to_the_limit_and_loops_end() {
+    let dir = tempfile::tempdir().expect("a directory");
+    repository(dir.path());
+    let objects = dir.path().join(".git/objects");
+    let mut last = objects.clone();
+    for depth in 1..=6 {
+        let next = dir.path().join(format!("a{depth}"));
+        fs::create_dir_all(next.join("info")).expect("made");
+        // Relative to the object directory, with a comment, and back to where it came from.
+        let text = format!("# a comment\n../../a{depth}\n{}\n", objects.display());
+        let text = if depth == 1 { text } else { text.replace("../../", "../") };
+        fs::create_dir_all(last.join("info")).expect("made");
+        fs::write(last.join("info/alternates"), text).expect("written");
+        last = next;
+        let opened = Source::open(&Git::default(), dir.path());
+        match opened {
+            Ok(source) => {
+                assert!(depth <= 5, "depth {depth}");
+                assert_eq!(source.object_dirs().len(), depth + 1);
+            }
+            Err(GitError::AlternatesDepth { limit: 5, .. }) => assert_eq!(depth, 6),
+            Err(error) => panic!("{error}"),
+        }
+    }
+}
+
+#[test]
+fn the_same_pack_in_an_alternate_counts_once() {
+    let dir = tempfile::tempdir().expect("a directory");
+    repository(dir.path());
+    git_in(dir.path(), &["repack", "-adq"]);
+    let pack = dir.path().join(".git/objects/pack");
+    let alternate = dir.path().join("alternate");
+    fs::create_dir_all(alternate.join("pack")).expect("made");
+    for entry in fs::read_dir(&pack).expect("listed") {
+        let path = entry.expect("an entry").path();
+        fs::copy(&path, alternate.join("pack").join(path.file_name().expect("a name")))
+            .expect("copied");
+    }
+    let info = dir.path().join(".git/objects/info");
+    fs::write(info.join("alternates"), format!("{}\n", alternate.display())).expect("written");
+    let source = Source::open(&Git::default(), dir.path()).expect("opened");
+    let packs = source.packs().expect("listed");
+    assert_eq!(packs.len(), 1);
+    let name = packs[0].pack.file_stem().expect("a name").to_string_lossy().into_owned();
+    let id = mega_storage::ObjectId::from_bytes(packs[0].id);
+    assert_eq!(name, format!("pack-{id}"), "git names packs by the same SHA-1");
+}
+
+#[test]
+fn references_and_heads_of_all_kinds_are_read() {
+    let dir = tempfile::tempdir().expect("a directory");
+    repository(dir.path());
+    git_in(dir.path(), &["tag", "-a", "-m", "t", "v1"]);
+    git_in(dir.path(), &["symbolic-ref", "refs/heads/alias", "refs/heads/main"]);
+    git_in(dir.path(), &["symbolic-ref", "refs/heads/dangling", "refs/heads/none"]);
+    let source = Source::open(&Git::default(), dir.path()).expect("opened");
+    assert_eq!(source.head().expect("read"), Some(Head::Branch(b"refs/heads/main".to_vec())));
+    let refs = source.refs().expect("listed");
+    let names: Vec<_> =
+        refs.iter().map(|r| String::from_utf8_lossy(&r.name).into_owned()).collect();
+    assert_eq!(names, ["refs/heads/alias", "refs/heads/main", "refs/tags/v1"]);
+    assert_eq!(refs[0].symbolic.as_deref(), Some(&b"refs/heads/main"[..]));
+    assert_eq!(refs[2].id.to_string(), git_in(dir.path(), &["rev-parse", "v1"]).trim());
+    git_in(dir.path(), &["checkout", "-q", "--detach"]);
+    assert_eq!(source.head().expect("read"), Some(Head::Detached(refs[1].id)));
+    let loose = source.loose_ids().expect("listed");
+    assert_eq!(loose.len(), 3, "commit, tree, tag");
+}
+
+#[test]
+fn failures_carry_gits_words_without_control_characters() {
+    let dir = tempfile::tempdir().expect("a directory");
+    let error = run(Git::default().in_dir(dir.path().as_os_str()).arg("log"), "log", b"");
+    let Err(GitError::Failed { command, words }) = error else { panic!("{error:?}") };
+    assert_eq!(command, "log");
+    assert!(words.starts_with("not a git repository"), "{words}");
+    assert_eq!(process::tidy("fatal: a\x1b[2Jb\nhint: c\n\nerror: d\r\n"), "a[2Jb; d");
+    let missing = Git::new([("PATH".to_owned(), "/nowhere".into())]);
+    let error = run(missing.anywhere().arg("version"), "version", b"");
+    assert!(error.is_err() || Path::new("/usr/bin/git").exists());
+}
+
+#[test]
+fn only_named_variables_are_passed() {
+    let git = Git::new([
+        ("GIT_SSH_COMMAND".to_owned(), "ssh -v".into()),
+        ("LD_PRELOAD".to_owned(), "/x".into()),
+        ("GIT_DIR".to_owned(), "/x".into()),
+    ]);
+    let command = git.anywhere();
+    let set: Vec<_> = command.get_envs().filter_map(|(name, value)| value.map(|_| name)).collect();
+    assert!(set.contains(&OsStr::new("GIT_SSH_COMMAND")));
+    assert!(!set.contains(&OsStr::new("LD_PRELOAD")) && !set.contains(&OsStr::new("GIT_DIR")));
+}

@@ -1,0 +1,65 @@
+//! The node: one open store and the mounts that read it. The only room that joins git, LFS and the
+//! store.
+//!
+//! Everything here blocks. What a person sees of it is made in the command line; here are reports
+//! and errors.
+
+mod error;
+mod export;
+mod import;
+mod import_git;
+mod import_lfs;
+mod mounts;
+mod repo;
+mod tree;
+
+use std::path::Path;
+
+use mega_storage::{Store, StoreOptions};
+
+pub use error::NodeError;
+pub use export::{ExportOptions, ExportReport, export};
+pub use import::{ImportOptions, ImportReport, import};
+pub use import_git::GitReport;
+pub use import_lfs::{LfsReport, MissingFile};
+pub use mounts::{MountInfo, MountRequest, Mounts};
+pub use repo::{delete_repo, head_branch, set_head};
+pub use tree::{Entry, EntryContent, Place, find_path, list_dir, open_revision};
+
+/// An open store and its mounts.
+pub struct Node {
+    store: Store,
+    mounts: Mounts,
+}
+
+impl Node {
+    /// Opens the store in `path`.
+    ///
+    /// # Errors
+    /// As [`Store::open`].
+    pub fn open(path: &Path) -> Result<Self, NodeError> {
+        Ok(Self::new(Store::open(path, &StoreOptions::default())?))
+    }
+
+    /// Makes a store in `path` and opens it.
+    ///
+    /// # Errors
+    /// As [`Store::create`].
+    pub fn create(path: &Path) -> Result<Self, NodeError> {
+        Ok(Self::new(Store::create(path, &StoreOptions::default())?))
+    }
+
+    fn new(store: Store) -> Self {
+        Self { store, mounts: Mounts::default() }
+    }
+
+    /// The store.
+    pub fn store(&self) -> &Store {
+        &self.store
+    }
+
+    /// The mounts that this process serves.
+    pub fn mounts(&self) -> &Mounts {
+        &self.mounts
+    }
+}

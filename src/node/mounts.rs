@@ -1,0 +1,179 @@
+//! The mounts that this process serves.
+
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+use std::thread;
+use std::time::Duration;
+
+use mega_fuse::{MountOptions, Session, ViewSpec};
+use mega_storage::object::{ObjectKind, commit_info};
+use mega_storage::{ObjectId, RepoId, RepoName, StoreError, peel, resolve_revision};
+use parking_lot::{Condvar, Mutex};
+
+use super::{Node, NodeError};
+
+/// What to mount.
+#[derive(Clone, Debug)]
+pub struct MountRequest {
+    /// The repository.
+    pub repo: RepoName,
+    /// The revision.
+    pub revision: String,
+    /// The directory.
+    pub dir: PathBuf,
+    /// How.
+    pub options: MountOptions,
+}
+
+/// One mount.
+#[derive(Clone, Debug)]
+pub struct MountInfo {
+    /// The repository's number: its name may change meanwhile.
+    pub repo_id: RepoId,
+    /// The repository's name when it was mounted.
+    pub repo: RepoName,
+    /// The revision as given.
+    pub revision: String,
+    /// The commit that it was then; `None` when a bare tree is mounted.
+    pub commit: Option<ObjectId>,
+    /// The root directory.
+    pub tree: ObjectId,
+    /// Where, resolved.
+    pub dir: PathBuf,
+    /// How.
+    pub options: MountOptions,
+}
+
+struct Live {
+    info: MountInfo,
+    session: Session,
+}
+
+type OnChange = Box<dyn Fn() + Send + Sync>;
+
+/// All live mounts of the process. They end with it.
+#[derive(Clone, Default)]
+pub struct Mounts {
+    inner: Arc<Inner>,
+}
+
+#[derive(Default)]
+struct Inner {
+    live: Mutex<Vec<Arc<Live>>>,
+    changed: Condvar,
+    on_change: Mutex<Option<OnChange>>,
+}
+
+impl Mounts {
+    /// Calls `on_change`, from any thread, each time a mount has gone.
+    pub fn watch(&self, on_change: OnChange) {
+        *self.inner.on_change.lock() = Some(on_change);
+    }
+
+    /// All mounts, in the order in which they were made.
+    pub fn list(&self) -> Vec<MountInfo> {
+        self.inner.live.lock().iter().map(|live| live.info.clone()).collect()
+    }
+
+    /// Whether there is none.
+    pub fn is_empty(&self) -> bool {
+        self.inner.live.lock().is_empty()
+    }
+
+    /// Mounts a revision. Returns when the mount answers.
+    ///
+    /// # Errors
+    /// When there is no such revision, or the directory cannot be mounted on.
+    pub fn mount(&self, node: &Node, request: &MountRequest) -> Result<MountInfo, NodeError> {
+        let store = node.store();
+        let repo = store.repos().get(&request.repo)?;
+        let id = resolve_revision(store, &repo, &request.revision)?;
+        let tree = peel(store, &id, ObjectKind::Tree)?;
+        let commit = match peel(store, &id, ObjectKind::Commit) {
+            Ok(commit) => Some(commit),
+            Err(StoreError::WrongKind { .. }) => None,
+            Err(error) => return Err(error.into()),
+        };
+        let view = ViewSpec {
+            root_tree: tree,
+            commit_time: commit.map_or(Ok(0), |commit| commit_time(node, &commit))?,
+            label: format!("{}@{}", request.repo, request.revision),
+            uid: rustix::process::geteuid().as_raw(),
+            gid: rustix::process::getegid().as_raw(),
+        };
+        let reader = Arc::new(store.view(repo.id));
+        let session = mega_fuse::mount(reader, view, &request.dir, &request.options)?;
+        let info = MountInfo {
+            repo_id: repo.id,
+            repo: request.repo.clone(),
+            revision: request.revision.clone(),
+            commit,
+            tree,
+            dir: session.mountpoint().to_owned(),
+            options: request.options,
+        };
+        self.keep(Live { info: info.clone(), session })?;
+        Ok(info)
+    }
+
+    /// Keeps the mount and a thread that notices its end.
+    fn keep(&self, live: Live) -> Result<(), NodeError> {
+        let live = Arc::new(live);
+        self.inner.live.lock().push(live.clone());
+        let mounts = self.clone();
+        let watched = live.clone();
+        let watch = move || {
+            watched.session.wait();
+            mounts.forget(&watched);
+        };
+        thread::Builder::new().name("mount-end".to_owned()).spawn(watch).map(|_| ()).map_err(|e| {
+            self.forget(&live);
+            NodeError::io("starting a thread", e)
+        })
+    }
+
+    fn forget(&self, gone: &Arc<Live>) {
+        self.inner.live.lock().retain(|live| !Arc::ptr_eq(live, gone));
+        self.inner.changed.notify_all();
+        if let Some(on_change) = &*self.inner.on_change.lock() {
+            on_change();
+        }
+    }
+
+    /// Takes the mount out of `dir`; whether it was one of this process.
+    ///
+    /// # Errors
+    /// When the system refuses.
+    pub fn unmount(&self, dir: &Path) -> Result<bool, NodeError> {
+        let dir = dir.canonicalize().unwrap_or_else(|_| dir.to_owned());
+        let found = self.inner.live.lock().iter().rfind(|live| live.info.dir == dir).cloned();
+        let Some(live) = found else { return Ok(false) };
+        live.session.unmount()?;
+        Ok(true)
+    }
+
+    /// Takes all mounts out and waits until nobody reads them any more, no longer than `timeout`.
+    pub fn unmount_all(&self, timeout: Duration) {
+        for live in self.inner.live.lock().clone() {
+            if let Err(error) = live.session.unmount() {
+                tracing::warn!(dir = %live.info.dir.display(), %error, "not unmounted");
+            }
+        }
+        let mut live = self.inner.live.lock();
+        self.inner.changed.wait_while_for(&mut live, |live| !live.is_empty(), timeout);
+        if !live.is_empty() {
+            tracing::warn!(
+                count = live.len(),
+                "files in mounts are still open; their readers get errors"
+            );
+        }
+    }
+}
+
+fn commit_time(node: &Node, commit: &ObjectId) -> Result<i64, NodeError> {
+    let missing = || StoreError::MissingObject { id: *commit };
+    let object = node.store().objects().read(commit)?.ok_or_else(missing)?;
+    let info = commit_info(&object.data)
+        .map_err(|reason| StoreError::MalformedObject { id: *commit, reason: reason.to_owned() })?;
+    Ok(info.committer_time)
+}
