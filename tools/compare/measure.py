@@ -1,0 +1,212 @@
+"""What the comparisons share: peers installed when missing, commands run with their cost, rounds interleaved.
+
+Costs are CPU-seconds (user + system, children that were waited for included) and bytes. Wall time is printed beside
+them and never alone: on a shared machine it says little. The figure of a side is the median of its rounds.
+"""
+
+import argparse
+import json
+import os
+import random
+import shutil
+import statistics
+import subprocess
+import sys
+import tempfile
+import time
+from pathlib import Path
+
+ROOT = Path(__file__).resolve().parent.parent.parent
+MB = 1_000_000
+MIB = 1 << 20
+
+
+def cache():
+    """The folder that the demo, the tests and the comparisons share."""
+    base = os.environ.get("XDG_CACHE_HOME") or os.path.join(os.path.expanduser("~"), ".cache")
+    path = Path(base) / "mega-store"
+    path.mkdir(parents=True, exist_ok=True)
+    return path
+
+
+def bash(script):
+    """Runs a line of tools/common.sh's words, its output to stderr but for what it prints."""
+    words = ["bash", "-c", f". {ROOT}/tools/common.sh; {script}"]
+    return subprocess.run(words, check=True, stdout=subprocess.PIPE, text=True).stdout.strip()
+
+
+def need(**packages):
+    """Installs Debian's package for each command that is missing: need(rg="ripgrep")."""
+    missing = [package for command, package in packages.items() if not shutil.which(command)]
+    if missing:
+        bash("install_packages " + " ".join(sorted(set(missing))))
+
+
+def python_with(*packages):
+    """A Python that has these packages from PyPI."""
+    return bash("venv " + " ".join(packages))
+
+
+def build():
+    """Builds the program and the tasks. Returns both paths."""
+    bash("install_needs; limit_jobs; build")
+    folder = Path(bash('printf "%s" "$CARGO_TARGET_DIR"')) / "debug"
+    return str(folder / "mega-store"), str(folder / "x")
+
+
+class Cost:
+    """What one run of a command took."""
+
+    def __init__(self, cpu, wall, peak_kib, output=b""):
+        self.cpu, self.wall, self.peak_kib, self.output = cpu, wall, peak_kib, output
+
+
+def run(words, keep_output=False, check=True, **options):
+    """Runs a command to its end. Returns its cost, what its children took included."""
+    options.setdefault("stdin", subprocess.DEVNULL)
+    with tempfile.TemporaryFile() as output, tempfile.TemporaryFile() as complaints:
+        options.setdefault("stdout", output if keep_output else subprocess.DEVNULL)
+        options.setdefault("stderr", complaints)
+        start = time.monotonic()
+        child = subprocess.Popen([str(word) for word in words], **options)
+        _, status, usage = os.wait4(child.pid, 0)
+        wall = time.monotonic() - start
+        child.returncode = os.waitstatus_to_exitcode(status)
+        if check and child.returncode != 0:
+            complaints.seek(0)
+            sys.stderr.write(complaints.read().decode(errors="replace")[-2000:])
+            sys.exit(f"error: {' '.join(map(str, words))}: exit {child.returncode}")
+        output.seek(0)
+        cpu = usage.ru_utime + usage.ru_stime
+        return Cost(cpu, wall, usage.ru_maxrss, output.read() if keep_output else b"")
+
+
+def cpu_of(pid):
+    """CPU-seconds that a running process has used."""
+    with open(f"/proc/{pid}/stat") as stat:
+        fields = stat.read().rsplit(")", 1)[1].split()
+    return (int(fields[11]) + int(fields[12])) / os.sysconf("SC_CLK_TCK")
+
+
+def peak_of(pid):
+    """VmHWM of a running process, in KiB."""
+    with open(f"/proc/{pid}/status") as status:
+        return next(int(line.split()[1]) for line in status if line.startswith("VmHWM"))
+
+
+def disk_use(path):
+    """Bytes of the files below a folder (their lengths)."""
+    files = (entry for entry in Path(path).rglob("*") if entry.is_file() and not entry.is_symlink())
+    return sum(entry.stat().st_size for entry in files)
+
+
+def store_use(store):
+    """Bytes of a store that was compacted: its logs aside."""
+    logs = ("LOG", "OPTIONS-")
+    kept = (entry for entry in Path(store).rglob("*") if entry.is_file() and not entry.name.startswith(logs))
+    return sum(entry.stat().st_size for entry in kept if entry.suffix != ".log")
+
+
+def interleave(sides, rounds, seed=1):
+    """Runs every side once a round, in a new order each time. Returns the lists of what they returned."""
+    order, results = list(sides), {name: [] for name in sides}
+    dice = random.Random(seed)
+    for number in range(rounds):
+        dice.shuffle(order)
+        for name in order:
+            results[name].append(sides[name]())
+            print(f"  round {number + 1} of {rounds}: {name}", file=sys.stderr, flush=True)
+    return results
+
+
+def median(costs, what="cpu"):
+    """Median of one figure."""
+    return statistics.median(getattr(cost, what) for cost in costs)
+
+
+def spread(costs, what="cpu"):
+    """The lowest and highest of one figure, as text."""
+    values = [getattr(cost, what) for cost in costs]
+    return f"{min(values):.2f}-{max(values):.2f}"
+
+
+def heading(text):
+    """Says what is compared, and on what."""
+    print(f"\n# {text}")
+    load = os.getloadavg()[0]
+    print(f"{os.cpu_count()} cores, load {load:.1f}, kernel {os.uname().release}; medians of interleaved rounds")
+
+
+def verdict(name, value, limit, at_most=True):
+    """Prints a figure against its limit. Returns whether it holds."""
+    holds = value <= limit if at_most else value >= limit
+    sign = "<=" if at_most else ">="
+    print(f"{'ok  ' if holds else 'MISS'} {name}: {value:.3f} (wanted {sign} {limit})")
+    return holds
+
+
+def arguments(description, **defaults):
+    """A comparison's options, each with its default: --rounds, --dir and its own."""
+    parser = argparse.ArgumentParser(description=description)
+    parser.add_argument("--rounds", type=int, default=defaults.pop("rounds", 5))
+    parser.add_argument("--dir", type=Path, default=None, help="where inputs and stores are made")
+    for name, value in defaults.items():
+        kind = type(value) if value is not None else str
+        parser.add_argument("--" + name.replace("_", "-"), type=kind, default=value)
+    options = parser.parse_args()
+    if options.dir is None:
+        options.dir = cache() / "compare"
+    options.dir.mkdir(parents=True, exist_ok=True)
+    return options
+
+
+def fresh(path):
+    """An empty folder at `path`."""
+    shutil.rmtree(path, ignore_errors=True)
+    path.mkdir(parents=True)
+    return path
+
+
+class Mount:
+    """A mount of a repository, served by a process of its own."""
+
+    def __init__(self, program, store, name, folder):
+        self.folder = Path(folder)
+        self.folder.mkdir(parents=True, exist_ok=True)
+        self.program, self.store = program, str(store)
+        words = [program, "--store", str(store), "mount", "--foreground", name, str(folder)]
+        self.log = tempfile.TemporaryFile()
+        self.start = time.monotonic()
+        self.process = subprocess.Popen(words, stdin=subprocess.DEVNULL, stdout=self.log, stderr=self.log)
+        while not os.path.ismount(folder):
+            if self.process.poll() is not None or time.monotonic() - self.start > 60:
+                self.log.seek(0)
+                sys.exit(f"error: not mounted: {self.log.read().decode(errors='replace')}")
+            time.sleep(0.001)
+        self.mounted_after = time.monotonic() - self.start
+
+    def cpu(self):
+        """CPU-seconds of the process so far."""
+        return cpu_of(self.process.pid)
+
+    def peak_kib(self):
+        """Its peak memory."""
+        return peak_of(self.process.pid)
+
+    def requests(self):
+        """What the kernel has asked of the mount so far, by kind; waits for nothing, counts no forgets."""
+        words = [self.program, "--store", self.store, "--json", "status"]
+        answer = json.loads(subprocess.check_output(words))
+        asked = next((mount.get("requests") or {} for mount in answer["mounts"]), {})
+        return {kind: count for kind, count in asked.items() if kind != "forget"}
+
+    def end(self):
+        """Unmounts and waits for the process."""
+        self.process.terminate()
+        self.process.wait(60)
+
+    def __enter__(self):
+        return self
+
+    def __exit__(self, *_):
+        self.end()
