@@ -1,0 +1,14 @@
+//! How fast the engine is: packs in, objects out, weights in, ranges out, a tree walked.
+//!
+//! `cargo bench --profile dev`: the one profile, so that RocksDB is not compiled again. Inputs come
+//! from seeds and are made once, below the build's own temporary folder.
+
+mod files;
+mod inputs;
+mod objects;
+
+use criterion::{criterion_group, criterion_main};
+
+criterion_group!(objects, objects::ingest, objects::read, objects::walk);
+criterion_group!(files, files::ingest, files::read);
+criterion_main!(objects, files);
