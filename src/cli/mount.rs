@@ -1,6 +1,7 @@
 //! `mount`: a revision as a directory, served by the process that has the store open, or by one
 //! that is started.
 
+use std::collections::BTreeMap;
 use std::fmt;
 use std::io::{BufRead, BufReader};
 use std::os::unix::fs::{DirBuilderExt, OpenOptionsExt};
@@ -44,7 +45,7 @@ Examples:
   mega-store mount model@v1.0 /mnt/model --allow-other
   mega-store mount model@HEAD~2 /mnt/old --foreground    until Ctrl-C
 
-With --json one object: repo, revision, commit, dir, lfs, allow_other.")]
+With --json one object: repo, revision, commit, dir, lfs, allow_other, requests.")]
 pub(super) struct Args {
     /// A repository, and a revision of it: HEAD when it is not given
     #[arg(value_name = "NAME[@REV]", value_parser = parse::spec)]
@@ -223,6 +224,8 @@ pub(super) struct MountRow {
     dir: String,
     lfs: &'static str,
     allow_other: bool,
+    /// What the kernel has asked so far, by kind.
+    requests: BTreeMap<&'static str, u64>,
 }
 
 impl MountRow {
@@ -238,6 +241,7 @@ impl MountRow {
                 mega_fuse::LfsMode::Off => "off",
             },
             allow_other: info.options.allow_other,
+            requests: info.requests.iter().copied().collect(),
         }
     }
 }

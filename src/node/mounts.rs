@@ -42,6 +42,8 @@ pub struct MountInfo {
     pub dir: PathBuf,
     /// How.
     pub options: MountOptions,
+    /// What the kernel has asked so far, by kind.
+    pub requests: Vec<(&'static str, u64)>,
 }
 
 struct Live {
@@ -72,7 +74,11 @@ impl Mounts {
 
     /// All mounts, in the order in which they were made.
     pub fn list(&self) -> Vec<MountInfo> {
-        self.inner.live.lock().iter().map(|live| live.info.clone()).collect()
+        let asked = |live: &Live| {
+            live.session.counters().snapshot().map(|(op, count)| (op.name(), count)).collect()
+        };
+        let live = self.inner.live.lock();
+        live.iter().map(|live| MountInfo { requests: asked(live), ..live.info.clone() }).collect()
     }
 
     /// Whether there is none.
@@ -111,6 +117,7 @@ impl Mounts {
             tree,
             dir: session.mountpoint().to_owned(),
             options: request.options,
+            requests: Vec::new(),
         };
         self.keep(Live { info: info.clone(), session })?;
         Ok(info)
