@@ -94,17 +94,20 @@ def peak_of(pid):
         return next(int(line.split()[1]) for line in status if line.startswith("VmHWM"))
 
 
-def disk_use(path):
-    """Bytes of the files below a folder (their lengths)."""
+def disk_use(path, is_counted=lambda entry: True):
+    """Bytes that the files below a folder take on the disk, as du says: a file a chunk has its price."""
     files = (entry for entry in Path(path).rglob("*") if entry.is_file() and not entry.is_symlink())
-    return sum(entry.stat().st_size for entry in files)
+    return sum(entry.stat().st_blocks * 512 for entry in files if is_counted(entry))
 
 
 def store_use(store):
-    """Bytes of a store that was compacted: its logs aside."""
-    logs = ("LOG", "OPTIONS-")
-    kept = (entry for entry in Path(store).rglob("*") if entry.is_file() and not entry.name.startswith(logs))
-    return sum(entry.stat().st_size for entry in kept if entry.suffix != ".log")
+    """Bytes on the disk of a store that was compacted: its logs aside."""
+    return disk_use(store, lambda entry: entry.suffix != ".log" and not entry.name.startswith(("LOG", "OPTIONS-")))
+
+
+def length(path):
+    """Bytes of the files below a folder, without what blocks round up."""
+    return sum(entry.stat().st_size for entry in Path(path).rglob("*") if entry.is_file())
 
 
 def interleave(sides, rounds, seed=1):
