@@ -5,33 +5,7 @@
 #![deny(clippy::indexing_slicing)]
 
 use mega_storage::ObjectId;
-
-/// What a tree entry stands for, from its mode, as git reads modes.
-#[derive(Clone, Copy, PartialEq, Eq, Debug)]
-pub(crate) enum EntryKind {
-    /// 040000.
-    Directory,
-    /// A regular file without the owner's exec bit.
-    File,
-    /// A regular file with it.
-    Executable,
-    /// 120000.
-    Symlink,
-    /// 160000, and every mode that git does not know.
-    Submodule,
-}
-
-impl EntryKind {
-    const fn from_mode(mode: u32) -> Self {
-        match mode & 0o170_000 {
-            0o040_000 => Self::Directory,
-            0o100_000 if mode & 0o100 != 0 => Self::Executable,
-            0o100_000 => Self::File,
-            0o120_000 => Self::Symlink,
-            _ => Self::Submodule,
-        }
-    }
-}
+pub(crate) use mega_storage::object::EntryKind;
 
 /// One entry, borrowed from the tree's bytes.
 #[derive(Clone, Copy, Debug)]
