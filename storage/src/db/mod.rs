@@ -86,6 +86,12 @@ impl Db {
         options.set_max_log_file_size(1 << 20);
         options.set_max_background_jobs(2);
         options.set_max_open_files(512);
+        // Sixteen threads a family, started and joined at every opening, cost more than the few
+        // files that are opened then.
+        options.set_max_file_opening_threads(1);
+        // The first statistics would be written right away, by every short command.
+        options.set_stats_dump_period_sec(0);
+        options.set_stats_persist_period_sec(0);
         options.set_bytes_per_sync(1 << 20);
         let families: Vec<_> = Family::ALL
             .iter()
