@@ -18,7 +18,7 @@ use std::process::Command;
 
 pub use fetch::{RemoteRefs, fetch_mirror, list_remote, redact, url_of};
 pub use process::{Running, run};
-pub use source::{Head, PackFile, Source, SourceRef};
+pub use source::{Head, PackFile, Source, SourceRef, SourceRefs};
 
 /// Variables of the environment that a caller elsewhere passes on, because they decide how git
 /// reaches a server.

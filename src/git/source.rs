@@ -27,6 +27,15 @@ pub struct SourceRef {
     pub symbolic: Option<Vec<u8>>,
 }
 
+/// All references of a repository.
+#[derive(Clone, PartialEq, Eq, Debug)]
+pub struct SourceRefs {
+    /// Those below `refs/`, as git lists them. Those that lead nowhere are left out, as git does.
+    pub refs: Vec<SourceRef>,
+    /// Where HEAD stands. `None` when it leads nowhere that git can name.
+    pub head: Option<Head>,
+}
+
 /// Where HEAD stands.
 #[derive(Clone, PartialEq, Eq, Debug)]
 pub enum Head {
@@ -73,6 +82,8 @@ impl Source {
                 "--is-inside-work-tree",
                 "--git-dir",
                 "--git-common-dir",
+                // Last, since it has no line in a bare repository.
+                "--show-cdup",
             ]),
             "rev-parse",
             b"",
@@ -84,7 +95,8 @@ impl Source {
             other => other,
         })?;
         let lines: Vec<&[u8]> = facts.split(|&b| b == b'\n').collect();
-        let &[format, is_shallow, is_checkout, git_dir, common_dir, ..] = lines.as_slice() else {
+        let &[format, is_shallow, is_checkout, git_dir, common_dir, up, ..] = lines.as_slice()
+        else {
             return Err(GitError::Unexpected {
                 command: "rev-parse".to_owned(),
                 reason: "too few lines".to_owned(),
@@ -99,14 +111,7 @@ impl Source {
         }
         let to_path = |bytes: &[u8]| PathBuf::from(OsStr::from_bytes(bytes));
         let common_dir = to_path(common_dir);
-        let worktree = if is_checkout == b"true" {
-            let top = git.in_dir(path.as_os_str()).args(["rev-parse", "--show-toplevel"]).output();
-            let top = top.map_err(|e| GitError::io("starting git rev-parse", e))?;
-            let end = top.stdout.strip_suffix(b"\n").unwrap_or(&top.stdout);
-            (!end.is_empty()).then(|| to_path(end))
-        } else {
-            None
-        };
+        let worktree = (is_checkout == b"true").then(|| worktree(path, up)).transpose()?;
         let object_dirs = object_dirs(&common_dir.join("objects"))?;
         Ok(Self { git: git.clone(), dir: to_path(git_dir), common_dir, worktree, object_dirs })
     }
@@ -141,41 +146,31 @@ impl Source {
         Some(name.strip_suffix(".git").unwrap_or(name).to_owned())
     }
 
-    /// All references below `refs/`, as git lists them. Those that lead nowhere are left out, as
-    /// git does.
+    /// All references, HEAD among them.
     ///
     /// # Errors
     /// When git fails, or answers something else.
-    pub fn refs(&self) -> Result<Vec<SourceRef>, GitError> {
-        let output = run(
-            self.command().args(["for-each-ref", "--format=%(objectname) %(refname) %(symref)"]),
-            "for-each-ref",
-            b"",
-        )?;
-        let parse = |line: &[u8]| {
-            let mut words = line.splitn(3, |&b| b == b' ');
-            let id = ObjectId::from_hex(words.next()?).ok()?;
-            let name = words.next()?.to_vec();
-            let symbolic = words.next().filter(|word| !word.is_empty()).map(<[u8]>::to_vec);
-            Some(SourceRef { name, id, symbolic })
-        };
-        output
-            .split(|&b| b == b'\n')
-            .filter(|line| !line.is_empty())
-            .map(|line| {
-                parse(line).ok_or_else(|| GitError::Unexpected {
-                    command: "for-each-ref".to_owned(),
-                    reason: String::from_utf8_lossy(line).into_owned(),
-                })
-            })
-            .collect()
+    pub fn refs(&self) -> Result<SourceRefs, GitError> {
+        let format = "--format=%(HEAD)%(objectname) %(refname) %(symref)";
+        let output = run(self.command().args(["for-each-ref", format]), "for-each-ref", b"")?;
+        let mut branch = None;
+        let mut refs = Vec::new();
+        for line in output.split(|&b| b == b'\n').filter(|line| !line.is_empty()) {
+            let (is_head, found) = parse_ref(line).ok_or_else(|| GitError::Unexpected {
+                command: "for-each-ref".to_owned(),
+                reason: String::from_utf8_lossy(line).into_owned(),
+            })?;
+            if is_head {
+                branch = Some(Head::Branch(found.name.clone()));
+            }
+            refs.push(found);
+        }
+        let head = if branch.is_some() { branch } else { self.head_elsewhere()? };
+        Ok(SourceRefs { refs, head })
     }
 
-    /// Where HEAD stands. `None` when it leads nowhere that git can name.
-    ///
-    /// # Errors
-    /// When git cannot be run.
-    pub fn head(&self) -> Result<Option<Head>, GitError> {
+    /// A HEAD that stands on no reference that is there: a branch not born yet, or an object.
+    fn head_elsewhere(&self) -> Result<Option<Head>, GitError> {
         let ask = |args: &[&str]| match run(self.command().args(args), args[0], b"") {
             Ok(output) => Ok(Some(output.strip_suffix(b"\n").unwrap_or(&output).to_vec())),
             Err(GitError::Failed { .. }) => Ok(None),
@@ -282,6 +277,25 @@ impl Source {
         command.env("GIT_DIR", &self.dir);
         command
     }
+}
+
+/// The root of the checkout that `path` is in; `up` leads there from it, as in `../../`.
+fn worktree(path: &Path, up: &[u8]) -> Result<PathBuf, GitError> {
+    let error = |e| GitError::io(format!("reading {}", path.display()), e);
+    let path = path.canonicalize().map_err(error)?;
+    let depth = up.split(|&b| b == b'/').filter(|part| *part == b"..").count();
+    let root = path.ancestors().nth(depth);
+    root.map(Path::to_owned).ok_or_else(|| error(io::ErrorKind::NotFound.into()))
+}
+
+/// A line of `for-each-ref`: whether HEAD stands on the reference, and the reference.
+fn parse_ref(line: &[u8]) -> Option<(bool, SourceRef)> {
+    let (&mark, line) = line.split_first()?;
+    let mut words = line.splitn(3, |&b| b == b' ');
+    let id = ObjectId::from_hex(words.next()?).ok()?;
+    let name = words.next()?.to_vec();
+    let symbolic = words.next().filter(|word| !word.is_empty()).map(<[u8]>::to_vec);
+    Some((mark == b'*', SourceRef { name, id, symbolic }))
 }
 
 /// The object directory and its alternates, each once.

@@ -80,17 +80,44 @@ fn references_and_heads_of_all_kinds_are_read() {
     git_in(dir.path(), &["symbolic-ref", "refs/heads/alias", "refs/heads/main"]);
     git_in(dir.path(), &["symbolic-ref", "refs/heads/dangling", "refs/heads/none"]);
     let source = Source::open(&Git::default(), dir.path()).expect("opened");
-    assert_eq!(source.head().expect("read"), Some(Head::Branch(b"refs/heads/main".to_vec())));
-    let refs = source.refs().expect("listed");
+    let SourceRefs { refs, head } = source.refs().expect("listed");
+    assert_eq!(head, Some(Head::Branch(b"refs/heads/main".to_vec())));
     let names: Vec<_> =
         refs.iter().map(|r| String::from_utf8_lossy(&r.name).into_owned()).collect();
     assert_eq!(names, ["refs/heads/alias", "refs/heads/main", "refs/tags/v1"]);
     assert_eq!(refs[0].symbolic.as_deref(), Some(&b"refs/heads/main"[..]));
     assert_eq!(refs[2].id.to_string(), git_in(dir.path(), &["rev-parse", "v1"]).trim());
     git_in(dir.path(), &["checkout", "-q", "--detach"]);
-    assert_eq!(source.head().expect("read"), Some(Head::Detached(refs[1].id)));
+    assert_eq!(source.refs().expect("listed").head, Some(Head::Detached(refs[1].id)));
+    for branch in [&b"refs/heads/unborn"[..], b"refs/heads/dangling"] {
+        let name = String::from_utf8_lossy(branch);
+        git_in(dir.path(), &["symbolic-ref", "HEAD", &name]);
+        let expected = if branch.ends_with(b"unborn") { branch } else { b"refs/heads/none" };
+        let head = source.refs().expect("listed").head;
+        assert_eq!(head, Some(Head::Branch(expected.to_vec())));
+    }
+    git_in(dir.path(), &["symbolic-ref", "HEAD", "refs/heads/alias"]);
+    let head = source.refs().expect("listed").head;
+    assert_eq!(head, Some(Head::Branch(b"refs/heads/main".to_vec())), "as symbolic-ref says");
     let loose = source.loose_ids().expect("listed");
     assert_eq!(loose.len(), 3, "commit, tree, tag");
+}
+
+#[test]
+fn the_checkout_is_found_from_inside_and_through_links() {
+    let dir = tempfile::tempdir().expect("a directory");
+    let root = dir.path().canonicalize().expect("there").join("repo");
+    fs::create_dir_all(root.join("a/b")).expect("made");
+    repository(&root);
+    std::os::unix::fs::symlink(root.join("a/b"), dir.path().join("link")).expect("made");
+    for path in [root.clone(), root.join("a"), root.join("a/b/.."), dir.path().join("link")] {
+        let source = Source::open(&Git::default(), &path).expect("opened");
+        assert_eq!(source.worktree(), Some(root.as_path()), "{}", path.display());
+        assert_eq!(source.name().as_deref(), Some("repo"));
+    }
+    let source = Source::open(&Git::default(), &root.join(".git")).expect("opened");
+    assert_eq!(source.worktree(), None);
+    assert_eq!(source.name().as_deref(), Some("repo"));
 }
 
 #[test]

@@ -10,7 +10,7 @@ use mega_storage::{
 };
 
 use super::{Node, NodeError};
-use crate::git::{Head, PackFile, Source};
+use crate::git::{Head, PackFile, Source, SourceRefs};
 
 /// Passes over the source's packs: a repack may move them while they are read, but not forever.
 const PASSES_MAX: usize = 3;
@@ -172,14 +172,15 @@ fn take_loose(
 /// What the references should be, HEAD among them.
 fn wanted_refs(source: &Source) -> Result<BTreeMap<RefName, RefTarget>, NodeError> {
     let mut wanted = BTreeMap::new();
-    for found in source.refs()? {
+    let SourceRefs { refs, head } = source.refs()?;
+    for found in refs {
         let target = match found.symbolic {
             Some(name) => RefTarget::Symbolic(RefName::new(&name)?),
             None => RefTarget::Direct(found.id),
         };
         wanted.insert(RefName::new(&found.name)?, target);
     }
-    let head = match source.head()? {
+    let head = match head {
         Some(Head::Branch(name)) => RefTarget::Symbolic(RefName::new(&name)?),
         Some(Head::Detached(id)) => RefTarget::Direct(id),
         None => return Ok(wanted),
