@@ -12,11 +12,13 @@ thread_local! {
     static INFLATER: RefCell<Decompress> = RefCell::new(Decompress::new(true));
 }
 
-/// Inflates a zlib stream that must yield exactly `len` bytes into `out`, which is cleared first.
+/// Inflates a zlib stream that must yield exactly `len` bytes into `out`. What `out` held before is
+/// lost.
 pub(crate) fn inflate(stream: &[u8], len: u64, out: &mut Vec<u8>) -> Result<(), &'static str> {
     let len = usize::try_from(len).map_err(|_| "it does not fit into memory")?;
-    out.clear();
-    out.try_reserve_exact(len).map_err(|_| "it does not fit into memory")?;
+    // Not cleared: what is there already need not be zeroed to be written over.
+    out.truncate(len);
+    out.try_reserve_exact(len - out.len()).map_err(|_| "it does not fit into memory")?;
     INFLATER.with_borrow_mut(|inflater| {
         inflater.reset(true);
         inflate_with(inflater, stream, len, out)
@@ -108,6 +110,18 @@ fn take_field(present: u8, rest: &mut &[u8]) -> Result<usize, &'static str> {
 
 /// Applies inflated delta instructions to `base`; the result must have exactly `len` bytes.
 pub(crate) fn apply(base: &[u8], delta: &[u8], len: u64) -> Result<Vec<u8>, &'static str> {
+    let mut out = Vec::new();
+    apply_into(base, delta, len, &mut out)?;
+    Ok(out)
+}
+
+/// As [`apply`], into `out`, which is cleared first.
+pub(crate) fn apply_into(
+    base: &[u8],
+    delta: &[u8],
+    len: u64,
+    out: &mut Vec<u8>,
+) -> Result<(), &'static str> {
     let (base_len, result_len, mut rest) = lengths(delta)?;
     if base_len != base.len() as u64 {
         return Err("its delta was made for another base");
@@ -116,7 +130,7 @@ pub(crate) fn apply(base: &[u8], delta: &[u8], len: u64) -> Result<Vec<u8>, &'st
         return Err("its delta has another length than its row");
     }
     let len = usize::try_from(len).map_err(|_| "it does not fit into memory")?;
-    let mut out = Vec::new();
+    out.clear();
     out.try_reserve_exact(len).map_err(|_| "it does not fit into memory")?;
     while !rest.is_empty() {
         let piece = match take_instruction(&mut rest)? {
@@ -133,7 +147,7 @@ pub(crate) fn apply(base: &[u8], delta: &[u8], len: u64) -> Result<Vec<u8>, &'st
     if out.len() != len {
         return Err("its delta yields less than announced");
     }
-    Ok(out)
+    Ok(())
 }
 
 #[cfg(test)]

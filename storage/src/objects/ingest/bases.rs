@@ -35,14 +35,6 @@ pub(super) struct Entry {
     pub(super) outside: Option<ObjectId>,
 }
 
-/// All entries, every delta's base known.
-pub(super) struct Linked {
-    /// In the order of their offsets.
-    pub(super) entries: Vec<Entry>,
-    /// Offsets of the bases that deltas name by id.
-    pub(super) by_id: BTreeMap<ObjectId, u64>,
-}
-
 /// How an entry names its base.
 pub(super) enum BaseName {
     None,
@@ -50,13 +42,14 @@ pub(super) enum BaseName {
     Id(ObjectId),
 }
 
-/// Finds every delta's base. Bases from outside become entries too.
+/// All entries in the order of their offsets, every delta's base known. Bases from outside become
+/// entries too.
 pub(super) fn link(
     store: &ObjectStore,
     repo: RepoId,
     quarantine: &mut Quarantine,
     limits: &PackLimits,
-) -> Result<Linked> {
+) -> Result<Vec<Entry>> {
     let (mut entries, mut names) = read_headers(quarantine)?;
     let wanted: BTreeSet<ObjectId> = names
         .iter()
@@ -81,7 +74,6 @@ pub(super) fn link(
     } else {
         BTreeMap::new()
     };
-    let mut by_id = BTreeMap::new();
     for (position, name) in names.iter().enumerate() {
         let base = match name {
             BaseName::None => continue,
@@ -94,13 +86,9 @@ pub(super) fn link(
                 None => outside.get(id).or_else(|| inside.get(id)).copied(),
             },
         };
-        let base = base.ok_or_else(|| unresolved(1, name))?;
-        entries[position].base = Some(base);
-        if let BaseName::Id(id) = name {
-            by_id.insert(*id, quarantine.offsets[base as usize]);
-        }
+        entries[position].base = Some(base.ok_or_else(|| unresolved(1, name))?);
     }
-    Ok(Linked { entries, by_id })
+    Ok(entries)
 }
 
 fn read_headers(quarantine: &Quarantine) -> Result<(Vec<Entry>, Vec<BaseName>)> {

@@ -1,16 +1,18 @@
 //! Packs in: quarantine, resolve and hash in one pass, filter, write, commit.
 //!
-//! A pack first lands in a file of its own (`tmp/`). gix-pack's delta tree then inflates every
+//! A pack first lands in a file of its own (`tmp/`). A walk over its delta trees inflates every
 //! entry once; each object is hashed, checked and searched for an LFS pointer while its bytes are
 //! at hand. Nothing is visible before [`PreparedPack::commit`], and every entry is stored as it
 //! came: its deflate bytes and its base's id.
 
 mod bases;
 mod by_id;
+mod content;
 mod filter;
 mod quarantine;
 mod resolve;
 mod special;
+mod traverse;
 mod whole;
 mod write;
 
@@ -114,10 +116,10 @@ impl ObjectStore {
     ) -> Result<PreparedPack<'_>> {
         progress.start("receiving the pack", None, Unit::Bytes);
         let mut quarantine = Quarantine::receive(self.db.tmp(), input, &options.limits, progress)?;
-        let linked = bases::link(self, repo, &mut quarantine, &options.limits)?;
-        let count = linked.entries.len() as u64;
+        let entries = bases::link(self, repo, &mut quarantine, &options.limits)?;
+        let count = entries.len() as u64;
         progress.start("resolving objects", Some(count), Unit::Objects);
-        let mut resolved = resolve::resolve(&quarantine, linked, &options.limits, progress)?;
+        let mut resolved = resolve::resolve(&quarantine, entries, &options.limits, progress)?;
         special::check(self, repo, &quarantine, &mut resolved)?;
         let plan = filter::plan(self, repo, &quarantine, &resolved)?;
         let rows = Rows::write(self, repo, &quarantine, &resolved, &plan)?;

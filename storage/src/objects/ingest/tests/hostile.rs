@@ -368,6 +368,59 @@ fn entries_have_a_limit() {
     assert!(matches!(error, StoreError::Limit { what: "entries of a pack", .. }), "{error}");
 }
 
+#[test]
+fn a_cycle_that_an_index_vouches_for_is_refused() {
+    let (one, two) = (b"cycle one".as_slice(), b"cycle two".as_slice());
+    let mut pack = PackBuilder::new();
+    pack.blob(TEXT);
+    let offsets = [
+        pack.ref_delta(&blob_id(two), &delta(two, one)),
+        pack.ref_delta(&blob_id(one), &delta(one, two)),
+    ];
+    let bytes = pack.finish();
+    let mut entries = vec![
+        IndexEntry { id: blob_id(TEXT), crc32: 0, offset: 12 },
+        IndexEntry { id: blob_id(one), crc32: 0, offset: offsets[0] },
+        IndexEntry { id: blob_id(two), crc32: 0, offset: offsets[1] },
+    ];
+    entries.sort_unstable_by_key(|entry| entry.id);
+    let fixture = Fixture::new();
+    let dir = tempfile::tempdir().expect("a directory");
+    let (pack, index) = (dir.path().join("in.pack"), dir.path().join("in.idx"));
+    let mut out = Vec::new();
+    write_index(&mut out, &entries, bytes.last_chunk().expect("a trailer")).expect("memory");
+    std::fs::write(&index, out).expect("written");
+    std::fs::write(&pack, bytes).expect("written");
+    let input = PackInput::Indexed { pack: &pack, index: &index };
+    let objects = fixture.store.objects();
+    let error = objects.ingest_pack(fixture.repo, input, &IngestOptions::default(), &NoProgress);
+    let error = error.expect_err("refused");
+    assert!(matches!(error, StoreError::Pack(PackError::Malformed { .. })), "{error}");
+    fixture.assert_empty();
+}
+
+#[test]
+fn a_bad_entry_among_many_stops_all_threads() {
+    let mut pack = PackBuilder::new();
+    let mut bases = vec![pack.blob(&noise(1, 2_000))];
+    let versions: Vec<Vec<u8>> =
+        (0..2_000u64).map(|n| [noise(1, 2_000), noise(n, 9)].concat()).collect();
+    for (n, version) in versions.iter().enumerate() {
+        let parent = n / 3;
+        let parent_data = if parent == 0 { noise(1, 2_000) } else { versions[parent - 1].clone() };
+        bases.push(pack.ofs_delta(bases[parent], &delta(&parent_data, version)));
+    }
+    let good = PackBuilder { bytes: pack.bytes.clone(), count: pack.count }.finish();
+    pack.ofs_delta(bases[1_500], b"no delta");
+    assert!(matches!(refused(&pack.finish()), PackError::Malformed { .. }));
+    let fixture = Fixture::new();
+    let report = fixture.push(&good).expect("taken");
+    assert_eq!(report.new_count, 2_001);
+    for version in &versions {
+        fixture.assert_blob(version);
+    }
+}
+
 /// Takes in a pack with one blob that is `data` as its index says, and reads it back.
 fn indexed_blob(bytes: &[u8], data: &[u8]) -> Result<()> {
     let fixture = Fixture::new();
