@@ -148,9 +148,11 @@ def verdict(name, value, limit, at_most=True):
     return holds
 
 
-def arguments(description, **defaults):
-    """A comparison's options, each with its default: --rounds, --dir and its own."""
+def arguments(description, positional=None, **defaults):
+    """A comparison's options, each with its default: --rounds, --dir and its own, and what it is given by place."""
     parser = argparse.ArgumentParser(description=description)
+    if positional:
+        parser.add_argument(positional, nargs="+")
     parser.add_argument("--rounds", type=int, default=defaults.pop("rounds", 5))
     parser.add_argument("--dir", type=Path, default=None, help="where inputs and stores are made")
     for name, value in defaults.items():
@@ -213,3 +215,49 @@ class Mount:
 
     def __exit__(self, *_):
         self.end()
+
+
+def asked(mount, step):
+    """Runs a step. Returns its cost, that of the mount's process included, and the kernel's requests for it by kind."""
+    before, cpu = mount.requests(), mount.cpu()
+    cost = step()
+    cost = Cost(cost.cpu + mount.cpu() - cpu, cost.wall, cost.peak_kib, cost.output)
+    more = {kind: count - before.get(kind, 0) for kind, count in mount.requests().items()}
+    return cost, {kind: count for kind, count in more.items() if count}
+
+
+def against_ext4(mount, theirs, steps_of, rounds, warm=1):
+    """Steps on ext4 and on a fresh mount a round: a first pass, then `warm` more, side by side.
+
+    `mount` makes a mount, `theirs` are the steps on ext4 by name, `steps_of` makes them for the mount's folder. Returns
+    the costs by step and side, and the requests that the kernel sent for each of ours.
+    """
+    results = {}
+    for step in theirs.values():
+        step()  # Warms the page cache of the file system below.
+    for number in range(rounds):
+        with mount() as mounted:
+            ours = steps_of(mounted.folder)
+            for suffix in [", first"] + [""] * warm:
+                for step in ours:
+                    cost, requests = asked(mounted, ours[step])
+                    sides = results.setdefault(step + suffix, {"ours": [], "ext4": [], "requests": []})
+                    sides["ours"].append(cost)
+                    sides["ext4"].append(theirs[step]())
+                    sides["requests"].append(requests)
+            print(f"  round {number + 1} of {rounds}: peak {mounted.peak_kib() / 1024:.0f} MiB", file=sys.stderr, flush=True)
+    return results
+
+
+def table(results, limits, figure=statistics.median):
+    """Prints steps side by side, then each limit on a ratio of wall times: of their medians, or lowest with `min`."""
+    print(f"{'step':32} {'ext4 CPU':>9} {'ours CPU':>9} {'CPU ratio':>9} {'wall ratio':>10}")
+    for step, sides in results.items():
+        cpu = [median(sides[side]) for side in ("ext4", "ours")]
+        wall = [median(sides[side], "wall") for side in ("ext4", "ours")]
+        print(f"{step:32} {cpu[0]:9.3f} {cpu[1]:9.3f} {cpu[1] / cpu[0]:9.2f} {wall[1] / wall[0]:10.2f}")
+    print()
+    for step, limit in limits.items():
+        sides = results[step]
+        wall = {side: figure(cost.wall for cost in sides[side]) for side in ("ours", "ext4")}
+        verdict(f"{step}, wall, {figure.__name__}", wall["ours"] / wall["ext4"], limit)
