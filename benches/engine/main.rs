@@ -1,4 +1,4 @@
-//! How fast the engine is: packs in, objects out, weights in, ranges out, a tree walked.
+//! How fast the engine is: packs in, objects out, weights in, ranges out, a tree walked, a clone.
 //!
 //! `cargo bench --profile dev`: the one profile, so that RocksDB is not compiled again. Inputs come
 //! from seeds and are made once, below the build's own temporary folder.
@@ -9,6 +9,6 @@ mod objects;
 
 use criterion::{criterion_group, criterion_main};
 
-criterion_group!(objects, objects::ingest, objects::read, objects::walk);
+criterion_group!(objects, objects::ingest, objects::read, objects::walk, objects::clone);
 criterion_group!(files, files::ingest, files::read);
 criterion_main!(objects, files);

@@ -1,8 +1,9 @@
-//! Git objects: a pack taken in, objects read in random order, a tree walked as a mount does.
+//! Git objects: a pack taken in, objects read in random order, a tree walked as a mount does, all
+//! of history walked and sent as a clone asks for it.
 
 use criterion::{BatchSize, Criterion, Throughput};
-use mega_storage::ObjectId;
 use mega_storage::object::{EntryKind, commit_info, tree_entries};
+use mega_storage::{Filter, NoProgress, ObjectId, Reach, SendOptions, Shallow, WalkRequest};
 use mega_tools::random::Random;
 
 use crate::inputs::{Bench, Pack, pack};
@@ -70,6 +71,36 @@ pub fn walk(criterion: &mut Criterion) {
     group.sample_size(20).throughput(Throughput::Elements(walk_tip(&bench, &pack.tip)));
     group.bench_function("walk", |bencher| bencher.iter(|| walk_tip(&bench, &pack.tip)));
     group.finish();
+}
+
+/// What a clone costs: everything reachable found, and sent.
+pub fn clone(criterion: &mut Criterion) {
+    let pack = pack();
+    let (bench, _) = filled(&pack);
+    let reach = reach(&bench, &pack.tip);
+    let mut group = criterion.benchmark_group("objects");
+    group.sample_size(20).throughput(Throughput::Elements(reach.ids.len() as u64));
+    group.bench_function("reach", |bencher| bencher.iter(|| self::reach(&bench, &pack.tip)));
+    let options = SendOptions { ofs_delta: true, thin_bases: None };
+    group.bench_function("send", |bencher| {
+        bencher.iter(|| {
+            let objects = bench.store.objects();
+            let mut sink = std::io::sink();
+            objects.send_pack(bench.repo.id, &reach.ids, &options, &mut sink, &NoProgress)
+        });
+    });
+    group.finish();
+}
+
+fn reach(bench: &Bench, tip: &ObjectId) -> Reach {
+    let request = WalkRequest {
+        repo: bench.repo.id,
+        wants: &[*tip],
+        haves: &[],
+        filter: Filter::None,
+        shallow: Shallow::default(),
+    };
+    bench.store.reach(&request, &NoProgress).expect("git's own history")
 }
 
 /// Walks a commit's tree and returns how many entries it has.

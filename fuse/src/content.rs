@@ -12,7 +12,7 @@ use std::thread::JoinHandle;
 use bytes::Bytes;
 use crossbeam_channel::{Receiver, Sender, TrySendError};
 use lru::LruCache;
-use mega_storage::{ChunkRef, ChunkSpan, Content, FileId, ObjectId, ReadStore};
+use mega_storage::{ChunkRef, ChunkSpan, Content, FileId, ObjectId, ReadStore, Urgency};
 use parking_lot::Mutex;
 
 use crate::cache::{PieceCache, PieceKey, Purpose};
@@ -193,6 +193,11 @@ impl Reader {
         if range.start == 0 && file.layout.get().is_none() {
             let _ = ahead.try_send(Job::Layout(file.clone()));
         }
+        let absent = |spans: &[ChunkSpan]| -> Vec<ChunkSpan> {
+            let is_here = |s: &&ChunkSpan| self.shared.cache.contains(&PieceKey::Chunk(s.chunk.id));
+            spans.iter().filter(|span| !is_here(span)).copied().collect()
+        };
+        self.shared.store.expect(&file.id, &absent(spans), Urgency::Now);
         // The reader works from the front and the workers from the back, so they rarely wait for
         // each other.
         for span in spans.iter().skip(1).rev() {
@@ -216,10 +221,9 @@ impl Reader {
         let Ok(spans) = self.shared.spans(file, window) else {
             return;
         };
+        let spans = absent(&spans);
+        self.shared.store.expect(&file.id, &spans, Urgency::Soon);
         for span in spans {
-            if self.shared.cache.contains(&PieceKey::Chunk(span.chunk.id)) {
-                continue;
-            }
             let job = Job::Chunk(file.clone(), span.chunk, Purpose::Ahead);
             if let Err(TrySendError::Full(_) | TrySendError::Disconnected(_)) = ahead.try_send(job)
             {

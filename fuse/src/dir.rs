@@ -8,7 +8,7 @@
 use std::sync::Arc;
 
 use lru::LruCache;
-use mega_storage::{FileId, ObjectId, ObjectKind, ReadStore};
+use mega_storage::{FileId, ObjectId, ObjectKind, Pointer, ReadStore};
 use parking_lot::Mutex;
 
 use crate::LfsMode;
@@ -141,6 +141,10 @@ impl Directories {
         let listing = Arc::new(self.load(dir).inspect_err(|error| {
             tracing::error!(tree = %dir.tree, %error, "a directory cannot be listed");
         })?);
+        if listing.entries().iter().any(|entry| entry.body == EntryBody::Absent) {
+            // What is missing now may come: nothing remembers a failure.
+            return Ok(listing);
+        }
         let mut guard = self.kept.lock();
         let kept = &mut *guard;
         let listings = kept.listings.get_or_insert_with(LruCache::unbounded);
@@ -174,6 +178,7 @@ impl Directories {
         }
         let ids: Vec<ObjectId> = blobs.iter().map(|&index| entries[index].id).collect();
         let stats = self.store.stat(&ids)?;
+        let mut pointers = Vec::new();
         for (&index, stat) in blobs.iter().zip(stats) {
             let entry = &mut entries[index];
             let Some(stat) = stat.filter(|stat| stat.header.kind == ObjectKind::Blob) else {
@@ -187,11 +192,18 @@ impl Directories {
             };
             let name_at = entry.name_at as usize;
             let name = &names[name_at..name_at + usize::from(entry.name_len)];
-            if self.is_lfs(dir, name)?
-                && let Some(len) = self.store.file_len(&pointer.file)?
-            {
-                entry.len = len;
-                entry.body = EntryBody::File(pointer.file);
+            if self.is_lfs(dir, name)? {
+                pointers.push((index, pointer));
+            }
+        }
+        if pointers.is_empty() {
+            return Ok(());
+        }
+        let files: Vec<Pointer> = pointers.iter().map(|(_, pointer)| *pointer).collect();
+        for ((index, pointer), len) in pointers.into_iter().zip(self.store.file_lens(&files)?) {
+            if let Some(len) = len {
+                entries[index].len = len;
+                entries[index].body = EntryBody::File(pointer.file);
             }
         }
         Ok(())

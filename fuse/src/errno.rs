@@ -122,6 +122,7 @@ impl ToErrno for StoreError {
             | Self::Collision { .. }
             | Self::FileHashMismatch { .. }
             | Self::FileLenMismatch { .. }
+            | Self::NotFetched { .. }
             | Self::Io { .. }
             | Self::Db { .. }
             | Self::Limit { .. } => libc::EIO,
@@ -139,7 +140,9 @@ impl ToErrno for StoreError {
             | Self::RefConflict { .. }
             | Self::RefRepeated { .. }
             | Self::RepoGone { .. }
-            | Self::NoRevision { .. } => libc::EIO,
+            | Self::NoRevision { .. }
+            | Self::NoCommits
+            | Self::Setting { .. } => libc::EIO,
         }
     }
 }

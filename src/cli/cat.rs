@@ -2,7 +2,7 @@
 
 use std::ffi::OsString;
 
-use mega_storage::{ReadStore, RepoName, StoreError};
+use mega_storage::{RepoName, StoreError};
 
 use super::file::write_file;
 use super::output::{Done, Output};

@@ -8,7 +8,8 @@ use mega_storage::StoreError;
 use super::{FAILED, OK, USAGE};
 use crate::config::ConfigError;
 use crate::control::{ControlError, Exit};
-use crate::git::GitError;
+use crate::git::SourceError;
+use crate::http::ServeError;
 use crate::lfs::LfsError;
 use crate::node::NodeError;
 
@@ -43,6 +44,8 @@ pub(super) fn of_node(error: &NodeError) -> Exit {
         NodeError::Git(error) => return of_git(error),
         NodeError::Lfs(error) => return of_lfs(error),
         NodeError::Mount(error) => return of_mount(error),
+        NodeError::Serve(error) => return of_serve(error),
+        NodeError::NoToken { .. } => Some("'mega-store token list' shows all".to_owned()),
         NodeError::Output(e) if e.kind() == io::ErrorKind::BrokenPipe => return reader_gone(),
         NodeError::Output(_) | NodeError::Io { .. } => None,
         NodeError::BadArgument { .. } => return failed(error, USAGE, Some(add_help())),
@@ -70,6 +73,13 @@ pub(super) fn of_node(error: &NodeError) -> Exit {
         NodeError::RefWithoutObject { .. } => {
             Some("the source is damaged: 'git fsck' there says more".to_owned())
         }
+        NodeError::Partial { origin, .. } => Some(format!(
+            "take the whole of it in under another name: mega-store import {origin} NAME"
+        )),
+        NodeError::Remote { .. } => {
+            Some("'git ls-remote URL' shows whether git can reach it".to_owned())
+        }
+        NodeError::Address(_) => return failed(error, USAGE, Some(add_help())),
         NodeError::TargetNotEmpty { .. } => {
             Some("name a directory that does not exist yet".to_owned())
         }
@@ -117,14 +127,22 @@ fn of_store(error: &StoreError) -> Exit {
         StoreError::RefConflict { .. } => Some("remove the other reference first".to_owned()),
         StoreError::RefRepeated { .. } => None,
         StoreError::RepoGone { .. } => Some("it was deleted meanwhile".to_owned()),
+        StoreError::Setting { .. } => {
+            let hint = "'mega-store repo config --help' lists the settings";
+            return failed(error, USAGE, Some(hint.to_owned()));
+        }
         StoreError::Pack(_) => {
             Some("'git fsck' at the source says whether it is damaged there".to_owned())
+        }
+        StoreError::NotFetched { .. } => {
+            Some("what is here stays readable; try again when its server can be reached".to_owned())
         }
         StoreError::Interrupted => Some(interrupted()),
         StoreError::Io { .. }
         | StoreError::Db { .. }
         | StoreError::WrongKind { .. }
         | StoreError::MalformedObject { .. }
+        | StoreError::NoCommits
         | StoreError::Collision { .. }
         | StoreError::FileHashMismatch { .. }
         | StoreError::FileLenMismatch { .. }
@@ -133,30 +151,32 @@ fn of_store(error: &StoreError) -> Exit {
     failed(error, FAILED, hint)
 }
 
-fn of_git(error: &GitError) -> Exit {
+fn of_git(error: &SourceError) -> Exit {
     let hint = match error {
-        GitError::NoProgram => Some("install git; it must be in $PATH".to_owned()),
-        GitError::NotARepository { .. } => {
+        SourceError::NoProgram => Some("install git; it must be in $PATH".to_owned()),
+        SourceError::NotARepository { .. } => {
             Some("SOURCE is a git repository's directory, or a URL that git can fetch".to_owned())
         }
-        GitError::Shallow { path } => {
+        SourceError::Shallow { path } => {
             Some(format!("complete it with 'git -C {} fetch --unshallow'", path.display()))
         }
-        GitError::Format { .. } => None,
-        GitError::Partial { .. } => {
+        SourceError::Format { .. } => None,
+        SourceError::Partial { .. } => {
             Some("import its remote's URL instead: mega-store import URL NAME".to_owned())
         }
-        GitError::AlternatesDepth { .. } => {
+        SourceError::AlternatesDepth { .. } => {
             Some("'git repack -a -d' there makes it independent of its alternates".to_owned())
         }
-        GitError::Failed { command, .. } if command == "fetch" || command == "ls-remote" => {
+        SourceError::Failed { command, .. } if command == "fetch" || command == "ls-remote" => {
             Some("'git ls-remote URL' shows whether git itself can reach it".to_owned())
         }
-        GitError::Failed { .. } => {
+        SourceError::Failed { .. } => {
             Some("'git fsck' at the source says whether it is damaged".to_owned())
         }
-        GitError::Interrupted => Some(interrupted()),
-        GitError::Unexpected { .. } | GitError::Unsafe { .. } | GitError::Io { .. } => None,
+        SourceError::Interrupted => Some(interrupted()),
+        SourceError::Unexpected { .. } | SourceError::Unsafe { .. } | SourceError::Io { .. } => {
+            None
+        }
     };
     failed(error, FAILED, hint)
 }
@@ -172,6 +192,18 @@ fn of_lfs(error: &LfsError) -> Exit {
         }
         LfsError::Interrupted => return failed(error, FAILED, Some(interrupted())),
         LfsError::Io { .. } => None,
+    };
+    failed(error, FAILED, hint.map(str::to_owned))
+}
+
+fn of_serve(error: &ServeError) -> Exit {
+    let hint = match error {
+        ServeError::NoTokens { .. } => Some(
+            "make one first: mega-store token create --repo '*' --write; or listen on 127.0.0.1",
+        ),
+        ServeError::Listen { .. } => Some("choose another address or port with --listen"),
+        ServeError::Tls { .. } => Some("--tls-cert and --tls-key take PEM files"),
+        ServeError::Store(error) => return of_store(error),
     };
     failed(error, FAILED, hint.map(str::to_owned))
 }

@@ -19,7 +19,7 @@ use crate::control::{Call, Exit, Reply};
 use crate::node::Node;
 
 /// How long open files may keep a mount after a signal to end.
-const END_WAIT: Duration = Duration::from_secs(2);
+pub(super) const END_WAIT: Duration = Duration::from_secs(2);
 
 /// What the background process says once, on its standard output: its answer, and how it went.
 #[derive(Serialize, Deserialize)]
@@ -57,7 +57,7 @@ pub(super) fn report(exit: Exit, is_daemon: bool) -> Exit {
     exit
 }
 
-enum Event {
+pub(super) enum Event {
     /// A signal to end.
     Stop,
     /// A mount has gone, or the last call has ended.
@@ -135,7 +135,8 @@ fn serve(
     drop(server);
 }
 
-fn watch_signals(send: Sender<Event>) {
+/// Sends [`Event::Stop`] for each signal to end.
+pub(super) fn watch_signals(send: Sender<Event>) {
     let started = Signals::new([SIGINT, SIGTERM, SIGHUP]).and_then(|mut signals| {
         thread::Builder::new().name("signals".to_owned()).spawn(move || {
             for _ in signals.forever() {

@@ -14,6 +14,7 @@ mod file;
 mod hold;
 mod import;
 mod init;
+mod lfs_agent;
 mod ls;
 mod mount;
 mod mount_helper;
@@ -23,8 +24,10 @@ mod progress;
 mod reach;
 mod repo;
 mod run;
+mod serve;
 mod stats;
 mod status;
+mod token;
 mod unmount;
 
 use std::ffi::OsString;
@@ -114,8 +117,12 @@ enum Verb {
     Cat(cat::Args),
     Mount(mount::Args),
     Unmount(unmount::Args),
+    Serve(serve::Args),
+    #[command(subcommand)]
+    Token(token::Verb),
     Status(status::Args),
     Stats(stats::Args),
+    LfsAgent(lfs_agent::Args),
     #[command(subcommand)]
     Debug(debug::Verb),
     Completions(completions::Args),
@@ -158,12 +165,15 @@ fn run(cli: &Cli, location: &StoreLocation, terminal: &Terminal) -> Exit {
         Verb::Completions(args) => completions::run(args, &mut Cli::command(), terminal),
         Verb::Mount(args) => mount::run(args, &context),
         Verb::Unmount(args) => unmount::run(args, &context),
+        Verb::LfsAgent(args) => lfs_agent::run(args, &context),
         Verb::Import(args) => reach::perform(&context, args.request()),
         Verb::Export(args) => reach::perform(&context, args.request()),
         Verb::Repo(verb) => reach::perform(&context, verb.request()),
         Verb::File(verb) => reach::perform(&context, verb.request()),
         Verb::Ls(args) => reach::perform(&context, args.request()),
         Verb::Cat(args) => reach::perform(&context, args.request()),
+        Verb::Serve(args) => serve::run(args, &context),
+        Verb::Token(verb) => reach::perform(&context, verb.request()),
         Verb::Status(args) => reach::perform(&context, args.request()),
         Verb::Stats(args) => reach::perform(&context, args.request()),
         Verb::Debug(verb) => match verb.request() {

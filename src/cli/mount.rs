@@ -10,7 +10,7 @@ use std::path::{Path, PathBuf};
 use std::process::{Command, Stdio};
 
 use mega_fuse::MountOptions;
-use mega_storage::{RepoName, StoreError};
+use mega_storage::{FetchCounts, RepoName, StoreError};
 use serde::Serialize;
 
 use super::output::{Done, Output, name};
@@ -19,7 +19,9 @@ use super::reach::{self, Context, Reached};
 use super::run::Holder;
 use super::{FAILED, absolute, exit, hold, status};
 use crate::control::{Call, Exit, LfsMode, MountCall, Request};
-use crate::node::{MountInfo, MountRequest, Node, NodeError};
+use crate::git::Git;
+use crate::http::client::RemoteUrl;
+use crate::node::{MountInfo, MountRequest, Node, NodeError, RepoPlace};
 
 /// The daemon's log is begun anew at this length, in bytes.
 const LOG_LEN_MAX: u64 = 16 << 20;
@@ -35,6 +37,10 @@ const LOG_LEN_MAX: u64 = 16 << 20;
 /// 'umount DIR'). Other commands work meanwhile: they are done by that process. Its log is
 /// log/mount.log in the store.
 ///
+/// A repository on a server is mounted at once and fetched as it is read: directories and files
+/// when they are opened, of LFS files the parts that programs touch. What has come is verified and
+/// kept, in a repository of this store that is named after host and path.
+///
 /// For /etc/fstab, link mount.mega in /sbin to this program and write
 ///   team/model@v1.0  /mnt/model  mega  store=/data/models,allow_other,_netdev  0  0
 /// For systemd, see mega-store-mount@.service.
@@ -44,11 +50,12 @@ Examples:
   mega-store mount model /mnt/model
   mega-store mount model@v1.0 /mnt/model --allow-other
   mega-store mount model@HEAD~2 /mnt/old --foreground    until Ctrl-C
+  mega-store mount https://host/team/model.git@v1.0 /mnt/model
 
-With --json one object: repo, revision, commit, dir, lfs, allow_other, requests.")]
+With --json one object: repo, revision, commit, dir, lfs, allow_other, requests, fetched.")]
 pub(super) struct Args {
-    /// A repository, and a revision of it: HEAD when it is not given
-    #[arg(value_name = "NAME[@REV]", value_parser = parse::spec)]
+    /// A repository here or on a server, and a revision of it: HEAD when it is not given
+    #[arg(value_name = "NAME[@REV]|http(s)://HOST/NAME.git[@REV]", value_parser = parse::place)]
     spec: Spec,
     /// An empty directory
     dir: PathBuf,
@@ -137,7 +144,12 @@ fn try_holder(context: &Context<'_>, call: &Call) -> Option<Exit> {
 fn start_daemon(args: &Args, context: &Context<'_>) -> Exit {
     let failed = |action: &str, error| exit::of_node(&NodeError::io(action, error));
     let store = &context.location.path;
-    if !store.join("FORMAT").is_file() {
+    let has_store = store.join("FORMAT").is_file();
+    if !has_store && context.location.is_default && parse::is_address(&args.spec.repo) {
+        if let Err(error) = Node::create(store) {
+            return exit::of_node(&error);
+        }
+    } else if !has_store {
         return exit::of_node(&StoreError::NotAStore { path: store.clone() }.into());
     }
     let log = match open_log(store) {
@@ -189,6 +201,7 @@ pub(super) fn answer(
     node: &Node,
     holder: Holder,
     call: &MountCall,
+    git: Git,
     out: &Output<'_>,
 ) -> Result<Done, NodeError> {
     if !holder.keeps_mounts {
@@ -202,12 +215,20 @@ pub(super) fn answer(
     };
     let allow_other = call.allow_other;
     let request = MountRequest {
-        repo: RepoName::new(&call.repo)?,
+        repo: match parse::is_address(&call.repo) {
+            true => RepoPlace::There(RemoteUrl::parse(&call.repo)?),
+            false => RepoPlace::Here(RepoName::new(&call.repo)?),
+        },
         revision: call.revision.clone(),
         dir: call.dir.to_path(),
         options: MountOptions { allow_other, lfs, ..MountOptions::default() },
+        git,
     };
-    let row = MountRow::new(&node.mounts().mount(node, &request)?);
+    let info = node.mounts().mount(node, &request)?;
+    if let Some(note) = &info.note {
+        out.note(format_args!("{note}"));
+    }
+    let row = MountRow::new(&info);
     if out.is_json() {
         out.json(&row)?;
     }
@@ -226,6 +247,34 @@ pub(super) struct MountRow {
     allow_other: bool,
     /// What the kernel has asked so far, by kind.
     requests: BTreeMap<&'static str, u64>,
+    /// What was fetched of a repository that is filled as it is read.
+    fetched: Option<Fetched>,
+}
+
+/// What was fetched since the repository was opened.
+#[derive(Serialize)]
+struct Fetched {
+    requests: u64,
+    packs: u64,
+    pack_bytes: u64,
+    chunks: u64,
+    chunk_bytes: u64,
+    wrong: u64,
+    failed: u64,
+}
+
+impl From<FetchCounts> for Fetched {
+    fn from(counts: FetchCounts) -> Self {
+        Self {
+            requests: counts.requests,
+            packs: counts.packs,
+            pack_bytes: counts.pack_len,
+            chunks: counts.chunks,
+            chunk_bytes: counts.chunk_len,
+            wrong: counts.wrong,
+            failed: counts.failed,
+        }
+    }
 }
 
 impl MountRow {
@@ -242,6 +291,7 @@ impl MountRow {
             },
             allow_other: info.options.allow_other,
             requests: info.requests.iter().copied().collect(),
+            fetched: info.fetched.map(Fetched::from),
         }
     }
 }

@@ -2,6 +2,8 @@
 
 use mega_storage::{FileId, ObjectId, RepoName};
 
+use crate::http::client::RemoteUrl;
+
 /// A repository and a revision of it.
 #[derive(Clone, PartialEq, Eq, Debug)]
 pub(super) struct Spec {
@@ -16,6 +18,28 @@ pub(super) fn spec(text: &str) -> Result<Spec, String> {
         return Err("a revision is missing after '@'".to_owned());
     }
     Ok(Spec { repo: repo_name(repo)?, revision: revision.to_owned() })
+}
+
+/// As [`spec`], or the address of a repository on a server: `http(s)://HOST/NAME.git[@REV]`. The
+/// revision comes after `.git@`: an `@` before that is the user's.
+pub(super) fn place(text: &str) -> Result<Spec, String> {
+    if !is_address(text) {
+        return spec(text);
+    }
+    let (repo, revision) = match text.rfind(".git@") {
+        Some(at) => (&text[..at + 4], &text[at + 5..]),
+        None => (text, "HEAD"),
+    };
+    if revision.is_empty() {
+        return Err("a revision is missing after '@'".to_owned());
+    }
+    RemoteUrl::parse(repo).map_err(|e| e.to_string())?;
+    Ok(Spec { repo: repo.to_owned(), revision: revision.to_owned() })
+}
+
+/// Whether a repository is given by its address.
+pub(super) fn is_address(text: &str) -> bool {
+    text.starts_with("http://") || text.starts_with("https://")
 }
 
 /// A repository's name.
@@ -70,6 +94,18 @@ mod tests {
         assert_eq!(parts("a@HEAD~2"), Ok(("a".into(), "HEAD~2".into())));
         for bad in ["a@", "@x", "", "a@b@c", "../x", "a b"] {
             assert!(spec(bad).is_err(), "{bad}");
+        }
+    }
+
+    #[test]
+    fn the_revision_of_an_address_comes_after_its_end() {
+        let parts = |text: &str| place(text).map(|s| (s.repo, s.revision));
+        let address = "http://u:p@h:1/a/b.git";
+        assert_eq!(parts(address), Ok((address.into(), "HEAD".into())));
+        assert_eq!(parts(&format!("{address}@v1~2")), Ok((address.into(), "v1~2".into())));
+        assert_eq!(parts("a/b@v1"), Ok(("a/b".into(), "v1".into())));
+        for bad in ["http://h/a", "http://h/a.git@", "https://", "http://h/a@v1"] {
+            assert!(place(bad).is_err(), "{bad}");
         }
     }
 

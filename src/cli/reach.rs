@@ -97,6 +97,35 @@ pub(super) fn reach(context: &Context<'_>, call: &Call) -> Result<Reached, Exit>
     }
 }
 
+/// Opens the store to keep it: nobody else may have it.
+pub(super) fn open_to_keep(context: &Context<'_>) -> Result<Node, Exit> {
+    let path = &context.location.path;
+    let deadline = Instant::now() + HELD_WAIT;
+    loop {
+        let error = match Node::open(path) {
+            Ok(node) => return Ok(node),
+            Err(error) => error,
+        };
+        match &error {
+            // Whoever does not listen is a short command.
+            NodeError::Store(StoreError::Held { .. })
+                if Instant::now() < deadline && !matches!(control::connect(path), Ok(Some(_))) =>
+            {
+                thread::park_timeout(HELD_PAUSE);
+            }
+            NodeError::Store(StoreError::NotAStore { .. }) if context.location.is_default => {
+                let made = Node::create(path).map_err(|error| exit::of_node(&error))?;
+                control::Reply::note(
+                    context.terminal,
+                    &format!("made a store in {}", path.display()),
+                );
+                return Ok(made);
+            }
+            _ => return Err(exit::of_node(&error)),
+        }
+    }
+}
+
 /// Commands that bring something in make the default store when there is none.
 fn makes_store(request: &Request) -> bool {
     use crate::control::{FileCall, RepoCall};

@@ -1,13 +1,13 @@
 //! `repo`: repositories as a whole.
 
 use mega_storage::{
-    Expect, RefEdit, RefName, RefTarget, RefTransaction, Repo, RepoName, Visibility,
+    Expect, RefEdit, RefName, RefTarget, RefTransaction, Repo, RepoName, SettingChange, Visibility,
 };
 use serde::Serialize;
 
 use super::output::{Done, JsonName, Output, count, name};
 use super::parse;
-use crate::control::{RepoCall, Request};
+use crate::control::{ConfigChange, RepoCall, Request};
 use crate::node::{self, Node, NodeError};
 
 /// List, make, rename and delete repositories
@@ -80,6 +80,34 @@ pub(super) enum Verb {
         #[arg(value_parser = ["public", "mesh", "private"])]
         visibility: String,
     },
+    /// Show or change a repository's settings, in git's words
+    ///
+    /// Without KEY: all that are set. With KEY: its values, one a line. A value replaces those
+    /// that were there.
+    ///
+    /// receive.fsckObjects (true): check what is pushed as 'git fsck' does; receive.fsck.ID =
+    /// ignore, warn or error for one of its checks. receive.protect: a branch, as main or
+    /// release/*, that no push rewinds or deletes (repeatable). receive.denyDeletes,
+    /// receive.denyNonFastForwards (false): for all branches. receive.denyDeleteCurrent (true).
+    /// receive.quota: bytes of git objects, as 500m or 2g. receive.maxInputSize: bytes of one
+    /// push. receive.maxRefs: references that one push may change. receive.postReceive: absolute
+    /// path of a program to run after each push. transfer.hideRefs, receive.hideRefs,
+    /// uploadpack.hideRefs: references that are not shown (repeatable).
+    Config {
+        /// The repository
+        #[arg(value_parser = parse::repo_name)]
+        name: String,
+        /// The setting
+        key: Option<String>,
+        /// Its value
+        value: Option<String>,
+        /// Remove the setting
+        #[arg(long, requires = "key", conflicts_with_all = ["value", "add"])]
+        unset: bool,
+        /// Keep the values that it has
+        #[arg(long, requires = "value")]
+        add: bool,
+    },
 }
 
 impl Verb {
@@ -96,6 +124,15 @@ impl Verb {
             }
             Self::Visibility { name, visibility } => {
                 RepoCall::Visibility { name: name.clone(), visibility: visibility.clone() }
+            }
+            Self::Config { name, key, value, unset, add } => {
+                let change = match value.clone() {
+                    Some(value) if *add => ConfigChange::Add(value),
+                    Some(value) => ConfigChange::Set(value),
+                    None if *unset => ConfigChange::Unset,
+                    None => ConfigChange::Show,
+                };
+                RepoCall::Config { name: name.clone(), key: key.clone(), change }
             }
         })
     }
@@ -142,8 +179,66 @@ pub(super) fn answer(node: &Node, call: &RepoCall, out: &Output<'_>) -> Result<D
             repos.set_visibility(&name, visibility_of(visibility)?)?;
             changed(node, &name, visibility, out)?;
         }
+        RepoCall::Config { name, key, change } => {
+            return config(node, &RepoName::new(name)?, key.as_deref(), change, out);
+        }
     }
     Ok(Done::Whole)
+}
+
+fn config(
+    node: &Node,
+    name: &RepoName,
+    key: Option<&str>,
+    change: &ConfigChange,
+    out: &Output<'_>,
+) -> Result<Done, NodeError> {
+    let store = node.store();
+    let repo = store.repos().get(name)?;
+    let change = match (change, key) {
+        (ConfigChange::Show, _) | (_, None) => None,
+        (ConfigChange::Set(value), Some(key)) => Some((key, SettingChange::Set(value.clone()))),
+        (ConfigChange::Add(value), Some(key)) => Some((key, SettingChange::Add(value.clone()))),
+        (ConfigChange::Unset, Some(key)) => Some((key, SettingChange::Unset)),
+    };
+    if let Some((key, change)) = change {
+        store.set_setting(repo.id, key, &change)?;
+        out.note(format_args!(
+            "{name}: {key} is {}",
+            match &change {
+                SettingChange::Set(value) => format!("{value} now"),
+                SettingChange::Add(value) => format!("{value} too now"),
+                SettingChange::Unset => "not set now".to_owned(),
+            }
+        ));
+        return Ok(Done::Whole);
+    }
+    let settings = store.settings(repo.id)?;
+    let mut is_there = key.is_none();
+    for (own, value) in settings.entries() {
+        if key.is_some_and(|key| !key.eq_ignore_ascii_case(own)) {
+            continue;
+        }
+        is_there = true;
+        let row = Setting { key: own, value };
+        match key {
+            Some(_) => out.either(&row, format_args!("{value}"))?,
+            None => out.either(&row, format_args!("{own}={value}"))?,
+        }
+    }
+    if is_there {
+        return Ok(Done::Whole);
+    }
+    Ok(Done::Partly {
+        error: format!("{name} has no setting {}", key.unwrap_or_default()),
+        hint: format!("'mega-store repo config {name}' shows those that it has"),
+    })
+}
+
+#[derive(Serialize)]
+struct Setting<'a> {
+    key: &'a str,
+    value: &'a str,
 }
 
 fn visibility_of(text: &str) -> Result<Visibility, NodeError> {

@@ -5,7 +5,9 @@ use std::panic::{AssertUnwindSafe, catch_unwind};
 
 use super::exit;
 use super::output::{Done, Output};
-use super::{BUG, cat, debug, export, file, import, ls, mount, repo, stats, status, unmount};
+use super::{
+    BUG, cat, debug, export, file, import, ls, mount, repo, stats, status, token, unmount,
+};
 use crate::control::{Call, Exit, Reply, Request};
 use crate::git::Git;
 use crate::node::{Node, NodeError};
@@ -50,9 +52,10 @@ fn run(node: &Node, holder: Holder, call: &Call, out: &Output<'_>) -> Result<Don
         Request::Export(call) => export::answer(node, call, out),
         Request::Repo(call) => repo::answer(node, call, out),
         Request::File(call) => file::answer(node, call, out),
+        Request::Token(call) => token::answer(node, call, out),
         Request::Ls(call) => ls::answer(node, call, out),
         Request::Cat { repo, revision, path } => cat::answer(node, repo, revision, path, out),
-        Request::Mount(call) => mount::answer(node, holder, call, out),
+        Request::Mount(call) => mount::answer(node, holder, call, Git::new(variables), out),
         Request::Unmount { dir } => unmount::answer(node, dir, out),
         Request::Status => status::answer(node, holder, out),
         Request::Stats { repo } => stats::answer(node, repo.as_deref(), out),

@@ -18,7 +18,8 @@ use std::path::Path;
 pub use client::{Sink, call, connect};
 pub use reply::Reply;
 pub use request::{
-    Call, ExportCall, FileCall, ImportCall, LfsMode, LsCall, MountCall, OsText, RepoCall, Request,
+    Call, ConfigChange, ExportCall, FileCall, ImportCall, LfsMode, LsCall, MountCall, OsText,
+    RepoCall, Request, TokenCall,
 };
 pub use server::{Handler, Server};
 pub use wire::Exit;

@@ -31,6 +31,8 @@ pub enum Request {
     Repo(RepoCall),
     /// Files without a repository.
     File(FileCall),
+    /// Access tokens.
+    Token(TokenCall),
     /// Lists a directory of a revision.
     Ls(LsCall),
     /// Writes a file of a revision out.
@@ -146,6 +148,29 @@ pub enum RepoCall {
         /// `private`, `mesh` or `public`.
         visibility: String,
     },
+    /// Shows or changes settings.
+    Config {
+        /// The repository.
+        name: String,
+        /// The setting; all when absent.
+        key: Option<String>,
+        /// What becomes of it.
+        change: ConfigChange,
+    },
+}
+
+/// What becomes of a setting.
+#[derive(Clone, PartialEq, Eq, Debug, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum ConfigChange {
+    /// Nothing: it is shown.
+    Show,
+    /// It has this value and no other.
+    Set(String),
+    /// It has this value too.
+    Add(String),
+    /// It has no value.
+    Unset,
 }
 
 /// `file ...`.
@@ -167,6 +192,27 @@ pub enum FileCall {
     Remove(String),
 }
 
+/// `token ...`.
+#[derive(Clone, PartialEq, Eq, Debug, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum TokenCall {
+    /// Makes a token.
+    Create {
+        /// The repository that it opens; all when absent.
+        repo: Option<String>,
+        /// It may write.
+        write: bool,
+        /// Seconds until it ends; never when absent.
+        expires_s: Option<u64>,
+        /// What its owner calls it.
+        note: String,
+    },
+    /// All tokens, without their secrets.
+    List,
+    /// Takes a token away.
+    Revoke(u32),
+}
+
 /// `ls`.
 #[derive(Clone, PartialEq, Eq, Debug, Serialize, Deserialize)]
 pub struct LsCall {
@@ -181,7 +227,7 @@ pub struct LsCall {
 /// `mount`.
 #[derive(Clone, PartialEq, Eq, Debug, Serialize, Deserialize)]
 pub struct MountCall {
-    /// The repository.
+    /// The repository's name, or the address of one on a server.
     pub repo: String,
     /// The revision.
     pub revision: String,

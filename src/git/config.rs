@@ -3,13 +3,13 @@
 use std::ffi::OsStr;
 use std::path::Path;
 
-use super::{Git, GitError, run};
+use super::{Git, SourceError, run};
 
 /// The value of `key` in the repository `dir` and everything above it; `None` when it is not set.
 ///
 /// # Errors
 /// When git cannot be run. A configuration that git cannot read counts as not set.
-pub fn get(git: &Git, dir: &Path, key: &str) -> Result<Option<String>, GitError> {
+pub fn get(git: &Git, dir: &Path, key: &str) -> Result<Option<String>, SourceError> {
     one(git.in_dir(dir.as_os_str()).args(["config", "--get", key]))
 }
 
@@ -17,7 +17,7 @@ pub fn get(git: &Git, dir: &Path, key: &str) -> Result<Option<String>, GitError>
 ///
 /// # Errors
 /// As [`get`].
-pub fn get_in_file(git: &Git, file: &Path, key: &str) -> Result<Option<String>, GitError> {
+pub fn get_in_file(git: &Git, file: &Path, key: &str) -> Result<Option<String>, SourceError> {
     one(git.anywhere().args([OsStr::new("config"), OsStr::new("--file"), file.as_os_str()]).args([
         "--no-includes",
         "--get",
@@ -34,7 +34,7 @@ pub fn get_in_blob(
     dir: &Path,
     blob: &str,
     key: &str,
-) -> Result<Option<String>, GitError> {
+) -> Result<Option<String>, SourceError> {
     one(git.in_dir(dir.as_os_str()).args(["config", "--blob", blob, "--get", key]))
 }
 
@@ -47,7 +47,7 @@ pub fn get_for_url(
     dir: &Path,
     key: &str,
     url: &str,
-) -> Result<Option<String>, GitError> {
+) -> Result<Option<String>, SourceError> {
     one(git.in_dir(dir.as_os_str()).args(["config", "--get-urlmatch", key, url]))
 }
 
@@ -55,7 +55,7 @@ pub fn get_for_url(
 ///
 /// # Errors
 /// As [`get`].
-pub fn remote_url(git: &Git, dir: &Path, remote: &str) -> Result<Option<String>, GitError> {
+pub fn remote_url(git: &Git, dir: &Path, remote: &str) -> Result<Option<String>, SourceError> {
     if remote.is_empty() || remote.starts_with('-') {
         return Ok(None);
     }
@@ -67,7 +67,7 @@ pub fn remote_url(git: &Git, dir: &Path, remote: &str) -> Result<Option<String>,
 ///
 /// # Errors
 /// As [`get`].
-pub fn default_remote(git: &Git, dir: &Path) -> Result<Option<String>, GitError> {
+pub fn default_remote(git: &Git, dir: &Path) -> Result<Option<String>, SourceError> {
     if let Some(name) = get(git, dir, "remote.lfsdefault")? {
         return Ok(Some(name));
     }
@@ -79,15 +79,15 @@ pub fn default_remote(git: &Git, dir: &Path) -> Result<Option<String>, GitError>
     Ok(names.first().map(|name| (*name).to_owned()))
 }
 
-fn one(command: &mut std::process::Command) -> Result<Option<String>, GitError> {
+fn one(command: &mut std::process::Command) -> Result<Option<String>, SourceError> {
     let text = all(command)?;
     Ok(text.map(|text| text.trim_end_matches('\n').to_owned()).filter(|text| !text.is_empty()))
 }
 
-fn all(command: &mut std::process::Command) -> Result<Option<String>, GitError> {
+fn all(command: &mut std::process::Command) -> Result<Option<String>, SourceError> {
     match run(command, "config", b"") {
         Ok(output) => Ok(String::from_utf8(output).ok()),
-        Err(GitError::Failed { .. }) => Ok(None),
+        Err(SourceError::Failed { .. }) => Ok(None),
         Err(e) => Err(e),
     }
 }

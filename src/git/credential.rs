@@ -4,7 +4,7 @@
 
 use std::fmt;
 
-use super::{Git, GitError, run};
+use super::{Git, SourceError, run};
 
 /// A name and its password.
 #[derive(Clone, PartialEq, Eq)]
@@ -26,14 +26,14 @@ impl fmt::Debug for Credential {
 ///
 /// # Errors
 /// When git cannot be run, or the URL would be read as more than one line.
-pub fn fill(git: &Git, url: &str) -> Result<Option<Credential>, GitError> {
+pub fn fill(git: &Git, url: &str) -> Result<Option<Credential>, SourceError> {
     let output = match run(
         git.anywhere().args(["credential", "fill"]),
         "credential fill",
         &question(url, None)?,
     ) {
         Ok(output) => output,
-        Err(GitError::Failed { .. }) => return Ok(None),
+        Err(SourceError::Failed { .. }) => return Ok(None),
         Err(e) => return Err(e),
     };
     let text = String::from_utf8_lossy(&output);
@@ -49,7 +49,12 @@ pub fn fill(git: &Git, url: &str) -> Result<Option<Credential>, GitError> {
 ///
 /// # Errors
 /// As [`fill`].
-pub fn tell(git: &Git, url: &str, credential: &Credential, worked: bool) -> Result<(), GitError> {
+pub fn tell(
+    git: &Git,
+    url: &str,
+    credential: &Credential,
+    worked: bool,
+) -> Result<(), SourceError> {
     let verb = if worked { "approve" } else { "reject" };
     let input = question(url, Some(credential))?;
     run(git.anywhere().args(["credential", verb]), verb, &input).map(|_| ())
@@ -57,7 +62,7 @@ pub fn tell(git: &Git, url: &str, credential: &Credential, worked: bool) -> Resu
 
 /// What the helpers are asked. A line break in it would let a URL ask for another server's
 /// password.
-fn question(url: &str, credential: Option<&Credential>) -> Result<Vec<u8>, GitError> {
+fn question(url: &str, credential: Option<&Credential>) -> Result<Vec<u8>, SourceError> {
     let mut text = format!("url={url}\n");
     let mut parts = vec![url];
     if let Some(Credential { user, password }) = credential {
@@ -69,7 +74,10 @@ fn question(url: &str, credential: Option<&Credential>) -> Result<Vec<u8>, GitEr
             || ["%0a", "%0d", "%00"].iter().any(|code| url.to_ascii_lowercase().contains(code))
     };
     if parts.iter().any(is_broken) {
-        return Err(GitError::Unsafe { text: super::redact(url), reason: "a line break in a URL" });
+        return Err(SourceError::Unsafe {
+            text: super::redact(url),
+            reason: "a line break in a URL",
+        });
     }
     text.push('\n');
     Ok(text.into_bytes())
@@ -82,7 +90,7 @@ mod tests {
     #[test]
     fn a_url_cannot_ask_for_another_servers_password() {
         for url in ["https://a/x\nhost=b", "https://a/x%0ahost=b", "https://a/x%0Dhost=b"] {
-            assert!(matches!(question(url, None), Err(GitError::Unsafe { .. })), "{url}");
+            assert!(matches!(question(url, None), Err(SourceError::Unsafe { .. })), "{url}");
         }
         assert!(question("https://a/x", None).is_ok());
     }

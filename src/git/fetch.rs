@@ -12,7 +12,7 @@ use crossbeam_channel::{RecvTimeoutError, bounded};
 use mega_storage::{ObjectId, Progress, Unit};
 
 use super::process::{check, spawn};
-use super::{Git, GitError, Head, run};
+use super::{Git, Head, SourceError, run};
 
 /// How often a running fetch looks whether it should stop.
 const LOOK_INTERVAL: Duration = Duration::from_millis(100);
@@ -63,12 +63,12 @@ pub fn redact(url: &str) -> String {
 ///
 /// # Errors
 /// When git cannot reach it.
-pub fn list_remote(git: &Git, url: &str) -> Result<RemoteRefs, GitError> {
+pub fn list_remote(git: &Git, url: &str) -> Result<RemoteRefs, SourceError> {
     let output =
         run(git.anywhere().args(["ls-remote", "--symref", "--"]).arg(url), "ls-remote", b"")?;
     let mut remote = RemoteRefs::default();
     for line in output.split(|&b| b == b'\n').filter(|line| !line.is_empty()) {
-        let unexpected = || GitError::Unexpected {
+        let unexpected = || SourceError::Unexpected {
             command: "ls-remote".to_owned(),
             reason: String::from_utf8_lossy(line).into_owned(),
         };
@@ -94,14 +94,14 @@ pub fn list_remote(git: &Git, url: &str) -> Result<RemoteRefs, GitError> {
 /// kept as packs. With `head`, what HEAD stands on comes too: needed when that is no reference.
 ///
 /// # Errors
-/// When git fails, or [`GitError::Interrupted`].
+/// When git fails, or [`SourceError::Interrupted`].
 pub fn fetch_mirror(
     git: &Git,
     dir: &Path,
     url: &str,
     head: bool,
     progress: &dyn Progress,
-) -> Result<(), GitError> {
+) -> Result<(), SourceError> {
     let mut command = git.in_dir(dir.as_os_str());
     command.args(["-c", "fetch.unpackLimit=1", "-c", "gc.auto=0", "-c", "fetch.fsckObjects=false"]);
     command.args(["fetch", "--progress", "--no-write-fetch-head", "--no-tags", "--force"]);
@@ -113,13 +113,13 @@ pub fn fetch_mirror(
     drop(child.stdin.take());
     drop(child.stdout.take());
     let words = follow(&mut child, progress)?;
-    let status = child.wait().map_err(|e| GitError::io("waiting for git fetch", e))?;
+    let status = child.wait().map_err(|e| SourceError::io("waiting for git fetch", e))?;
     check("fetch", status, &words)
 }
 
 /// Reads what git says until it ends; progress goes on, the rest is returned. Kills it when asked
 /// to stop.
-fn follow(child: &mut Child, progress: &dyn Progress) -> Result<String, GitError> {
+fn follow(child: &mut Child, progress: &dyn Progress) -> Result<String, SourceError> {
     let Some(stderr) = child.stderr.take() else { return Ok(String::new()) };
     let (send, lines) = bounded::<String>(64);
     let reader = thread::spawn(move || split_lines(stderr, |line| send.send(line).is_ok()));
@@ -141,7 +141,7 @@ fn follow(child: &mut Child, progress: &dyn Progress) -> Result<String, GitError
         if progress.interrupted() {
             let _ = child.kill();
             let _ = child.wait();
-            return Err(GitError::Interrupted);
+            return Err(SourceError::Interrupted);
         }
     }
     let _ = reader.join();

@@ -1,4 +1,7 @@
-//! Reading git repositories that are not in the store, through the installed `git` program.
+//! Git: repositories outside the store, read through the installed `git` program; and git's wire
+//! protocol, spoken to clients (`wire`, `receive_pack`, `upload_pack`).
+//!
+//! The server's side blocks over `Read` and `Write` and knows no HTTP.
 //!
 //! The program knows every layout (worktrees, alternates, reftable, loose objects, credentials,
 //! transports), so only packs are read directly. What it says is still data from outside: names are
@@ -7,18 +10,28 @@
 
 pub mod config;
 pub mod credential;
+mod error;
 mod fetch;
+pub mod history;
+pub mod limits;
 mod process;
+pub mod receive_pack;
+mod service;
 mod source;
+mod source_error;
+pub mod upload_pack;
+pub mod wire;
 
 use std::ffi::{OsStr, OsString};
-use std::io;
 use std::path::PathBuf;
 use std::process::Command;
 
+pub use error::GitError;
 pub use fetch::{RemoteRefs, fetch_mirror, list_remote, redact, url_of};
 pub use process::{Running, run};
+pub use service::{Protocol, Service};
 pub use source::{Head, PackFile, Source, SourceRef, SourceRefs};
+pub use source_error::SourceError;
 
 /// Variables of the environment that a caller elsewhere passes on, because they decide how git
 /// reaches a server.
@@ -66,96 +79,6 @@ const REMOVED_VARIABLES: [&str; 14] = [
     "GIT_SHALLOW_FILE",
     "GIT_WORK_TREE",
 ];
-
-/// Why a git repository could not be read.
-#[derive(Debug, thiserror::Error)]
-pub enum GitError {
-    /// There is no `git` program.
-    #[error("the program 'git' was not found")]
-    NoProgram,
-    /// Git refused or failed.
-    #[error("'git {command}' failed: {words}")]
-    Failed {
-        /// The subcommand.
-        command: String,
-        /// What it wrote to standard error, shortened.
-        words: String,
-    },
-    /// Git wrote something that this program does not understand.
-    #[error("'git {command}' answered something unexpected: {reason}")]
-    Unexpected {
-        /// The subcommand.
-        command: String,
-        /// What is wrong.
-        reason: String,
-    },
-    /// The source is neither a repository nor a URL.
-    #[error("{path} is not a git repository: {words}")]
-    NotARepository {
-        /// The directory.
-        path: PathBuf,
-        /// What git says of it.
-        words: String,
-    },
-    /// History ends at a boundary that is not its beginning.
-    #[error("{path} is a shallow clone: its history is cut off, so a copy could never be complete")]
-    Shallow {
-        /// The repository.
-        path: PathBuf,
-    },
-    /// Objects have SHA-256 names.
-    #[error("{path} names its objects by {format}; only SHA-1 repositories can be imported")]
-    Format {
-        /// The repository.
-        path: PathBuf,
-        /// What git calls the format.
-        format: String,
-    },
-    /// A partial clone whose missing objects are needed.
-    #[error("{path} is a partial clone: {count} objects are missing, the first is {first}")]
-    Partial {
-        /// The repository.
-        path: PathBuf,
-        /// How many.
-        count: usize,
-        /// The first one's id.
-        first: String,
-    },
-    /// Alternates of alternates of alternates.
-    #[error("{path}: alternate object directories are nested more than {limit} deep")]
-    AlternatesDepth {
-        /// The directory whose alternates are one too many.
-        path: PathBuf,
-        /// The limit.
-        limit: usize,
-    },
-    /// A text from outside would be taken for something else by git.
-    #[error("'{text}' cannot be given to git: {reason}")]
-    Unsafe {
-        /// The text.
-        text: String,
-        /// Why.
-        reason: &'static str,
-    },
-    /// The work was asked to stop.
-    #[error("interrupted")]
-    Interrupted,
-    /// The operating system refused.
-    #[error("{action}: {source}")]
-    Io {
-        /// What was being done.
-        action: String,
-        /// The cause.
-        #[source]
-        source: io::Error,
-    },
-}
-
-impl GitError {
-    fn io(action: impl Into<String>, source: io::Error) -> Self {
-        Self::Io { action: action.into(), source }
-    }
-}
 
 /// The git program in the environment of whoever asked.
 #[derive(Clone, Debug, Default)]

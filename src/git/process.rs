@@ -4,7 +4,7 @@ use std::io::{self, Read, Write};
 use std::process::{Child, ChildStderr, ChildStdout, Command, ExitStatus, Stdio};
 use std::thread::{self, JoinHandle};
 
-use super::GitError;
+use super::SourceError;
 
 /// Most output that is read whole: names and ids of millions of references.
 const OUTPUT_LEN_MAX: u64 = 1 << 30;
@@ -15,17 +15,17 @@ const WORDS_LEN_MAX: usize = 2048;
 /// the error.
 ///
 /// # Errors
-/// [`GitError::Failed`] with git's words when it does not end well.
-pub fn run(command: &mut Command, name: &str, input: &[u8]) -> Result<Vec<u8>, GitError> {
+/// [`SourceError::Failed`] with git's words when it does not end well.
+pub fn run(command: &mut Command, name: &str, input: &[u8]) -> Result<Vec<u8>, SourceError> {
     let mut running = Running::start(command, name, input.to_vec())?;
     let mut output = Vec::new();
     running
         .by_ref()
         .take(OUTPUT_LEN_MAX)
         .read_to_end(&mut output)
-        .map_err(|e| GitError::io(format!("reading from git {name}"), e))?;
+        .map_err(|e| SourceError::io(format!("reading from git {name}"), e))?;
     if output.len() as u64 == OUTPUT_LEN_MAX {
-        return Err(GitError::Unexpected {
+        return Err(SourceError::Unexpected {
             command: name.to_owned(),
             reason: format!("it answered more than {OUTPUT_LEN_MAX} bytes"),
         });
@@ -49,10 +49,10 @@ impl Running {
     /// Starts `command` and feeds it `input` from another thread.
     ///
     /// # Errors
-    /// [`GitError::NoProgram`] when there is no git.
-    pub fn start(command: &mut Command, name: &str, input: Vec<u8>) -> Result<Self, GitError> {
+    /// [`SourceError::NoProgram`] when there is no git.
+    pub fn start(command: &mut Command, name: &str, input: Vec<u8>) -> Result<Self, SourceError> {
         let mut child = spawn(command, name)?;
-        let missing = || GitError::io("starting git", io::ErrorKind::BrokenPipe.into());
+        let missing = || SourceError::io("starting git", io::ErrorKind::BrokenPipe.into());
         let stdin = child.stdin.take().ok_or_else(missing)?;
         let stdout = child.stdout.take().ok_or_else(missing)?;
         let stderr = child.stderr.take().ok_or_else(missing)?;
@@ -74,19 +74,19 @@ impl Running {
 
     /// What git has to say about output that turned out to be no good: its error, if the output
     /// came to its end and git failed. A git that would go on is stopped.
-    pub fn failure(self) -> Option<GitError> {
+    pub fn failure(self) -> Option<SourceError> {
         if self.has_ended { self.finish().err() } else { None }
     }
 
     /// Waits for the end. All output must have been read, else git waits for it to be.
     ///
     /// # Errors
-    /// [`GitError::Failed`] with git's words when it did not end well.
-    pub fn finish(mut self) -> Result<(), GitError> {
+    /// [`SourceError::Failed`] with git's words when it did not end well.
+    pub fn finish(mut self) -> Result<(), SourceError> {
         let status = self
             .child
             .wait()
-            .map_err(|e| GitError::io(format!("waiting for git {}", self.name), e))?;
+            .map_err(|e| SourceError::io(format!("waiting for git {}", self.name), e))?;
         let words = self.words.take().and_then(|w| w.join().ok()).unwrap_or_default();
         let _ = self.input.take().map(JoinHandle::join);
         check(&self.name, status, &words)
@@ -111,21 +111,21 @@ impl Drop for Running {
 }
 
 /// Starts `command` with all three streams piped.
-pub(super) fn spawn(command: &mut Command, name: &str) -> Result<Child, GitError> {
+pub(super) fn spawn(command: &mut Command, name: &str) -> Result<Child, SourceError> {
     command.stdin(Stdio::piped()).stdout(Stdio::piped()).stderr(Stdio::piped());
     command.spawn().map_err(|e| match e.kind() {
-        io::ErrorKind::NotFound => GitError::NoProgram,
-        _ => GitError::io(format!("starting git {name}"), e),
+        io::ErrorKind::NotFound => SourceError::NoProgram,
+        _ => SourceError::io(format!("starting git {name}"), e),
     })
 }
 
 /// Turns an end that is not well into an error with git's words.
-pub(super) fn check(name: &str, status: ExitStatus, words: &str) -> Result<(), GitError> {
+pub(super) fn check(name: &str, status: ExitStatus, words: &str) -> Result<(), SourceError> {
     if status.success() {
         return Ok(());
     }
     let words = if words.trim().is_empty() { status.to_string() } else { tidy(words) };
-    Err(GitError::Failed { command: name.to_owned(), words })
+    Err(SourceError::Failed { command: name.to_owned(), words })
 }
 
 /// Reads everything, keeping the end of it.

@@ -9,7 +9,7 @@ use std::path::{Path, PathBuf};
 
 use mega_storage::ObjectId;
 
-use super::{Git, GitError, Running, run};
+use super::{Git, Running, SourceError, run};
 
 /// Alternates of alternates are followed so deep; git's own limit.
 const ALTERNATES_DEPTH_MAX: usize = 5;
@@ -72,7 +72,7 @@ impl Source {
     ///
     /// # Errors
     /// When there is none, or it is of a kind that cannot be imported: shallow, SHA-256.
-    pub fn open(git: &Git, path: &Path) -> Result<Self, GitError> {
+    pub fn open(git: &Git, path: &Path) -> Result<Self, SourceError> {
         let facts = run(
             git.in_dir(path.as_os_str()).args([
                 "rev-parse",
@@ -89,25 +89,25 @@ impl Source {
             b"",
         )
         .map_err(|e| match e {
-            GitError::Failed { words, .. } => {
-                GitError::NotARepository { path: path.to_owned(), words }
+            SourceError::Failed { words, .. } => {
+                SourceError::NotARepository { path: path.to_owned(), words }
             }
             other => other,
         })?;
         let lines: Vec<&[u8]> = facts.split(|&b| b == b'\n').collect();
         let &[format, is_shallow, is_checkout, git_dir, common_dir, up, ..] = lines.as_slice()
         else {
-            return Err(GitError::Unexpected {
+            return Err(SourceError::Unexpected {
                 command: "rev-parse".to_owned(),
                 reason: "too few lines".to_owned(),
             });
         };
         if format != b"sha1" {
             let format = String::from_utf8_lossy(format).into_owned();
-            return Err(GitError::Format { path: path.to_owned(), format });
+            return Err(SourceError::Format { path: path.to_owned(), format });
         }
         if is_shallow == b"true" {
-            return Err(GitError::Shallow { path: path.to_owned() });
+            return Err(SourceError::Shallow { path: path.to_owned() });
         }
         let to_path = |bytes: &[u8]| PathBuf::from(OsStr::from_bytes(bytes));
         let common_dir = to_path(common_dir);
@@ -150,13 +150,13 @@ impl Source {
     ///
     /// # Errors
     /// When git fails, or answers something else.
-    pub fn refs(&self) -> Result<SourceRefs, GitError> {
+    pub fn refs(&self) -> Result<SourceRefs, SourceError> {
         let format = "--format=%(HEAD)%(objectname) %(refname) %(symref)";
         let output = run(self.command().args(["for-each-ref", format]), "for-each-ref", b"")?;
         let mut branch = None;
         let mut refs = Vec::new();
         for line in output.split(|&b| b == b'\n').filter(|line| !line.is_empty()) {
-            let (is_head, found) = parse_ref(line).ok_or_else(|| GitError::Unexpected {
+            let (is_head, found) = parse_ref(line).ok_or_else(|| SourceError::Unexpected {
                 command: "for-each-ref".to_owned(),
                 reason: String::from_utf8_lossy(line).into_owned(),
             })?;
@@ -170,10 +170,10 @@ impl Source {
     }
 
     /// A HEAD that stands on no reference that is there: a branch not born yet, or an object.
-    fn head_elsewhere(&self) -> Result<Option<Head>, GitError> {
+    fn head_elsewhere(&self) -> Result<Option<Head>, SourceError> {
         let ask = |args: &[&str]| match run(self.command().args(args), args[0], b"") {
             Ok(output) => Ok(Some(output.strip_suffix(b"\n").unwrap_or(&output).to_vec())),
-            Err(GitError::Failed { .. }) => Ok(None),
+            Err(SourceError::Failed { .. }) => Ok(None),
             Err(e) => Err(e),
         };
         if let Some(branch) = ask(&["symbolic-ref", "--quiet", "HEAD"])? {
@@ -187,7 +187,7 @@ impl Source {
     ///
     /// # Errors
     /// When a directory cannot be read.
-    pub fn packs(&self) -> Result<Vec<PackFile>, GitError> {
+    pub fn packs(&self) -> Result<Vec<PackFile>, SourceError> {
         let mut packs = Vec::new();
         for dir in &self.object_dirs {
             for name in names_in(&dir.join("pack"))? {
@@ -201,7 +201,9 @@ impl Source {
                     // Repacked away between the listing and now, or an index that lost its pack:
                     // git ignores it too.
                     Err(e) if e.kind() == io::ErrorKind::NotFound => {}
-                    Err(e) => return Err(GitError::io(format!("reading {}", pack.display()), e)),
+                    Err(e) => {
+                        return Err(SourceError::io(format!("reading {}", pack.display()), e));
+                    }
                 }
             }
         }
@@ -215,7 +217,7 @@ impl Source {
     ///
     /// # Errors
     /// When a directory cannot be read.
-    pub fn loose_ids(&self) -> Result<Vec<ObjectId>, GitError> {
+    pub fn loose_ids(&self) -> Result<Vec<ObjectId>, SourceError> {
         let mut ids = Vec::new();
         for dir in &self.object_dirs {
             for first in names_in(dir)?.iter().filter(|name| name.len() == 2) {
@@ -235,7 +237,7 @@ impl Source {
     ///
     /// # Errors
     /// When git cannot be started.
-    pub fn pack_objects(&self, ids: &[ObjectId]) -> Result<Running, GitError> {
+    pub fn pack_objects(&self, ids: &[ObjectId]) -> Result<Running, SourceError> {
         let input: String = ids.iter().map(|id| format!("{id}\n")).collect();
         let mut command = self.command();
         command.args(["pack-objects", "--stdout", "--quiet", "--delta-base-offset"]);
@@ -246,8 +248,8 @@ impl Source {
     /// nothing elsewhere.
     ///
     /// # Errors
-    /// [`GitError::Partial`].
-    pub fn check_complete(&self) -> Result<(), GitError> {
+    /// [`SourceError::Partial`].
+    pub fn check_complete(&self) -> Result<(), SourceError> {
         let is_promisor =
             |name: &std::ffi::OsString| Path::new(name).extension() == Some(OsStr::new("promisor"));
         let mut is_partial = false;
@@ -264,7 +266,7 @@ impl Source {
         )?;
         let mut missing = output.split(|&b| b == b'\n').filter_map(|line| line.strip_prefix(b"?"));
         let Some(first) = missing.next() else { return Ok(()) };
-        Err(GitError::Partial {
+        Err(SourceError::Partial {
             path: self.common_dir.clone(),
             count: 1 + missing.count(),
             first: String::from_utf8_lossy(first).into_owned(),
@@ -280,8 +282,8 @@ impl Source {
 }
 
 /// The root of the checkout that `path` is in; `up` leads there from it, as in `../../`.
-fn worktree(path: &Path, up: &[u8]) -> Result<PathBuf, GitError> {
-    let error = |e| GitError::io(format!("reading {}", path.display()), e);
+fn worktree(path: &Path, up: &[u8]) -> Result<PathBuf, SourceError> {
+    let error = |e| SourceError::io(format!("reading {}", path.display()), e);
     let path = path.canonicalize().map_err(error)?;
     let depth = up.split(|&b| b == b'/').filter(|part| *part == b"..").count();
     let root = path.ancestors().nth(depth);
@@ -299,7 +301,7 @@ fn parse_ref(line: &[u8]) -> Option<(bool, SourceRef)> {
 }
 
 /// The object directory and its alternates, each once.
-fn object_dirs(first: &Path) -> Result<Vec<PathBuf>, GitError> {
+fn object_dirs(first: &Path) -> Result<Vec<PathBuf>, SourceError> {
     let mut found: Vec<PathBuf> = Vec::new();
     let mut queue = vec![(first.to_owned(), 0)];
     while let Some((dir, depth)) = queue.pop() {
@@ -308,7 +310,7 @@ fn object_dirs(first: &Path) -> Result<Vec<PathBuf>, GitError> {
             continue;
         }
         if depth > ALTERNATES_DEPTH_MAX || found.len() >= OBJECT_DIRS_MAX {
-            return Err(GitError::AlternatesDepth { path: dir, limit: ALTERNATES_DEPTH_MAX });
+            return Err(SourceError::AlternatesDepth { path: dir, limit: ALTERNATES_DEPTH_MAX });
         }
         match fs::read(dir.join("info/alternates")) {
             Ok(text) => {
@@ -316,7 +318,7 @@ fn object_dirs(first: &Path) -> Result<Vec<PathBuf>, GitError> {
                 queue.extend(lines.map(|line| (dir.join(OsStr::from_bytes(line)), depth + 1)));
             }
             Err(e) if e.kind() == io::ErrorKind::NotFound => {}
-            Err(e) => return Err(GitError::io(format!("reading {}", dir.display()), e)),
+            Err(e) => return Err(SourceError::io(format!("reading {}", dir.display()), e)),
         }
         found.push(dir);
     }
@@ -324,8 +326,8 @@ fn object_dirs(first: &Path) -> Result<Vec<PathBuf>, GitError> {
 }
 
 /// The names in a directory; none when it does not exist or is no directory.
-fn names_in(dir: &Path) -> Result<Vec<std::ffi::OsString>, GitError> {
-    let error = |e| GitError::io(format!("reading {}", dir.display()), e);
+fn names_in(dir: &Path) -> Result<Vec<std::ffi::OsString>, SourceError> {
+    let error = |e| SourceError::io(format!("reading {}", dir.display()), e);
     match fs::read_dir(dir) {
         Ok(entries) => entries.map(|entry| Ok(entry.map_err(error)?.file_name())).collect(),
         Err(e) if matches!(e.kind(), io::ErrorKind::NotFound | io::ErrorKind::NotADirectory) => {

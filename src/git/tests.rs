@@ -43,7 +43,7 @@ fn alternates_are_followed_to_the_limit_and_loops_end() {
                 assert!(depth <= 5, "depth {depth}");
                 assert_eq!(source.object_dirs().len(), depth + 1);
             }
-            Err(GitError::AlternatesDepth { limit: 5, .. }) => assert_eq!(depth, 6),
+            Err(SourceError::AlternatesDepth { limit: 5, .. }) => assert_eq!(depth, 6),
             Err(error) => panic!("{error}"),
         }
     }
@@ -124,7 +124,7 @@ fn the_checkout_is_found_from_inside_and_through_links() {
 fn failures_carry_gits_words_without_control_characters() {
     let dir = tempfile::tempdir().expect("a directory");
     let error = run(Git::default().in_dir(dir.path().as_os_str()).arg("log"), "log", b"");
-    let Err(GitError::Failed { command, words }) = error else { panic!("{error:?}") };
+    let Err(SourceError::Failed { command, words }) = error else { panic!("{error:?}") };
     assert_eq!(command, "log");
     assert!(words.starts_with("not a git repository"), "{words}");
     assert_eq!(process::tidy("fatal: a\x1b[2Jb\nhint: c\n\nerror: d\r\n"), "a[2Jb; d");

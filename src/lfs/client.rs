@@ -1,6 +1,7 @@
 //! A client of the LFS batch API: asks for downloads, a hundred at a time, and reads them as
 //! streams.
 
+use std::collections::HashMap;
 use std::io::{self, Read};
 use std::thread;
 use std::time::{Duration, Instant};
@@ -10,7 +11,9 @@ use parking_lot::Mutex;
 use reqwest::StatusCode;
 use reqwest::Url;
 use reqwest::blocking::{Client as Http, RequestBuilder, Response};
-use reqwest::header::{ACCEPT, AUTHORIZATION, CONTENT_TYPE, HeaderName, HeaderValue, RETRY_AFTER};
+use reqwest::header::{
+    ACCEPT, AUTHORIZATION, CONTENT_TYPE, HeaderMap, HeaderName, HeaderValue, RETRY_AFTER,
+};
 
 use super::answer::{BatchAnswer, BatchRequest, Message};
 use super::{
@@ -130,14 +133,7 @@ impl<'a> Client<'a> {
     ) -> Result<Result<T, E>, LfsError> {
         let bad = |reason: String| LfsError::Answer { host: self.host.clone(), reason };
         let href = Url::parse(&download.href).map_err(|e| bad(format!("an address: {e}")))?;
-        let mut headers = reqwest::header::HeaderMap::new();
-        for (name, value) in &download.headers {
-            let name = HeaderName::try_from(name).map_err(|_| bad("a header's name".to_owned()))?;
-            let mut value =
-                HeaderValue::try_from(value).map_err(|_| bad("a header's value".to_owned()))?;
-            value.set_sensitive(true);
-            headers.insert(name, value);
-        }
+        let headers = header_map(&self.host, &download.headers)?;
         let is_ours = href.origin() == self.base.origin() && !headers.contains_key(AUTHORIZATION);
         let mut tries = 0;
         loop {
@@ -155,7 +151,7 @@ impl<'a> Client<'a> {
 
     /// Sends until there is an answer worth reading: tries again what may pass, and once more with
     /// a credential.
-    fn send(
+    pub(super) fn send(
         &self,
         request: &dyn Fn() -> RequestBuilder,
         is_ours: bool,
@@ -231,7 +227,18 @@ impl<'a> Client<'a> {
         LfsError::Status { host: self.host.clone(), status, message }
     }
 
-    fn network(&self, reason: &str) -> LfsError {
+    /// Makes requests.
+    pub(super) fn http(&self) -> &Http {
+        &self.http
+    }
+
+    /// The server's name, with its port.
+    pub(super) fn host(&self) -> &str {
+        &self.host
+    }
+
+    /// An error of the connection.
+    pub(super) fn network(&self, reason: &str) -> LfsError {
         LfsError::Network { host: self.host.clone(), reason: tidy(reason) }
     }
 
@@ -246,6 +253,22 @@ impl<'a> Client<'a> {
         }
         Ok(())
     }
+}
+
+/// The headers that a server wants to see again.
+pub(super) fn header_map(
+    host: &str,
+    headers: &HashMap<String, String>,
+) -> Result<HeaderMap, LfsError> {
+    let bad = |what: &str| LfsError::Answer { host: host.to_owned(), reason: what.to_owned() };
+    let mut map = HeaderMap::new();
+    for (name, value) in headers {
+        let name = HeaderName::try_from(name).map_err(|_| bad("a header's name"))?;
+        let mut value = HeaderValue::try_from(value).map_err(|_| bad("a header's value"))?;
+        value.set_sensitive(true);
+        map.insert(name, value);
+    }
+    Ok(map)
 }
 
 /// A download's bytes. Remembers that the network failed, so that it is not taken for the reader's

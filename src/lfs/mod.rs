@@ -1,13 +1,16 @@
-//! Where LFS content is outside the store: in a git repository's `lfs/objects`, or on an LFS
-//! server.
+//! LFS content outside the store, in a git repository's `lfs/objects` or on an LFS server; the
+//! server's own side of the protocol ([`server`]); and the transfer agent that git-lfs starts.
 //!
-//! Only reading. Nothing here is trusted: the store hashes every byte and compares with the
+//! Nothing that comes from elsewhere is trusted: the store hashes every byte and compares with the
 //! pointer. Passwords and tokens are sent where they belong and never written anywhere.
 
+pub mod agent;
 mod answer;
 mod client;
 mod endpoint;
 mod local;
+pub mod server;
+pub mod wire;
 
 use std::io;
 

@@ -3,9 +3,11 @@
 use std::io;
 use std::path::PathBuf;
 
-use mega_storage::{FileId, NameError, ObjectId, RepoName, StoreError};
+use mega_storage::{FileId, NameError, ObjectId, Repo, RepoName, StoreError};
 
-use crate::git::GitError;
+use crate::git::SourceError;
+use crate::http::ServeError;
+use crate::http::client::UrlError;
 use crate::lfs::LfsError;
 
 /// Everything that a command can fail with once it has the store.
@@ -16,10 +18,13 @@ pub enum NodeError {
     Store(#[from] StoreError),
     /// A git repository outside the store.
     #[error(transparent)]
-    Git(#[from] GitError),
+    Git(#[from] SourceError),
     /// LFS content outside the store.
     #[error(transparent)]
     Lfs(#[from] LfsError),
+    /// The server did not start.
+    #[error(transparent)]
+    Serve(#[from] ServeError),
     /// A mount.
     #[error(transparent)]
     Mount(#[from] mega_fuse::MountError),
@@ -107,6 +112,25 @@ pub enum NodeError {
         /// The object.
         id: ObjectId,
     },
+    /// A repository that is only in parts here, where the whole is needed.
+    #[error("the repository '{name}' is filled as it is read: the rest of it is at {origin}")]
+    Partial {
+        /// The repository.
+        name: RepoName,
+        /// Where it is filled from.
+        origin: String,
+    },
+    /// A repository on a server cannot be opened.
+    #[error("{url}: {reason}")]
+    Remote {
+        /// Its address, without password.
+        url: String,
+        /// Why.
+        reason: String,
+    },
+    /// A text is no address of a repository on a server.
+    #[error(transparent)]
+    Address(#[from] UrlError),
     /// A file or directory stands where something should be made.
     #[error("{path} exists already and is not an empty directory")]
     TargetNotEmpty {
@@ -129,6 +153,12 @@ pub enum NodeError {
         /// The branch as given.
         branch: String,
     },
+    /// No access token has this number.
+    #[error("there is no token {id}")]
+    NoToken {
+        /// The number.
+        id: u32,
+    },
     /// The process that has the store open cannot take a mount, because it ends by itself soon.
     #[error("the store is in use by process {process} ({command}), which cannot keep a mount")]
     CannotHoldMounts {
@@ -146,6 +176,15 @@ impl From<NameError> for NodeError {
 }
 
 impl NodeError {
+    /// The error for a repository that has to be whole, when it is not.
+    pub fn check_whole(repo: &Repo) -> Result<(), Self> {
+        if !repo.partial {
+            return Ok(());
+        }
+        let origin = repo.origin.clone().unwrap_or_default();
+        Err(Self::Partial { name: repo.name.clone(), origin })
+    }
+
     /// Wraps an I/O error with what was being done.
     pub fn io(action: impl Into<String>, source: io::Error) -> Self {
         Self::Io { action: action.into(), source }
@@ -156,7 +195,7 @@ impl NodeError {
         matches!(
             self,
             Self::Store(StoreError::Interrupted)
-                | Self::Git(GitError::Interrupted)
+                | Self::Git(SourceError::Interrupted)
                 | Self::Lfs(LfsError::Interrupted)
         )
     }

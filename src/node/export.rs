@@ -56,6 +56,7 @@ pub fn export(
     progress: &dyn Progress,
 ) -> Result<ExportReport, NodeError> {
     let repo = node.store().repos().get(&options.repo)?;
+    NodeError::check_whole(&repo)?;
     let dir = &options.dir;
     if !is_free(dir)? {
         return Err(NodeError::TargetNotEmpty { path: dir.clone() });

@@ -8,15 +8,13 @@ use std::path::{Path, PathBuf};
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::thread;
 
-use mega_storage::{
-    FileReport, ObjectId, Pointer, Progress, ReadStore, Repo, RepoName, StoreError, Unit,
-};
+use mega_storage::{FileReport, ObjectId, Pointer, Progress, Repo, RepoName, StoreError, Unit};
 use parking_lot::Mutex;
 
 use super::tree::{find_path, open_revision};
 use super::{Node, NodeError};
 use crate::git::credential::Credential;
-use crate::git::{Git, GitError, Source, config, credential};
+use crate::git::{Git, Source, SourceError, config, credential};
 use crate::lfs::{
     Access, BATCH_LEN_MAX, Client, Download, Endpoint, LfsError, LocalObjects, Login,
 };
@@ -135,7 +133,7 @@ fn endpoint(
     dir: &Path,
     remote: Option<&str>,
     url: Option<&str>,
-    in_lfsconfig: &dyn Fn(&str) -> Result<Option<String>, GitError>,
+    in_lfsconfig: &dyn Fn(&str) -> Result<Option<String>, SourceError>,
 ) -> Result<Option<Endpoint>, NodeError> {
     let mut keys = vec!["lfs.url".to_owned()];
     keys.extend(remote.map(|remote| format!("remote.{remote}.lfsurl")));

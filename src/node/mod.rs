@@ -10,7 +10,9 @@ mod import;
 mod import_git;
 mod import_lfs;
 mod mounts;
+mod remote;
 mod repo;
+mod serve;
 mod tree;
 
 use std::path::Path;
@@ -23,13 +25,16 @@ pub use import::{ImportOptions, ImportReport, import};
 pub use import_git::GitReport;
 pub use import_lfs::{LfsReport, MissingFile};
 pub use mounts::{MountInfo, MountRequest, Mounts};
+pub use remote::{Opened, RepoPlace, fetch_counts, open_place};
 pub use repo::{delete_repo, head_branch, set_head};
+pub use serve::Serving;
 pub use tree::{Entry, EntryContent, Place, find_path, list_dir, open_revision};
 
 /// An open store and its mounts.
 pub struct Node {
     store: Store,
     mounts: Mounts,
+    remotes: remote::Remotes,
 }
 
 impl Node {
@@ -50,12 +55,16 @@ impl Node {
     }
 
     fn new(store: Store) -> Self {
-        Self { store, mounts: Mounts::default() }
+        Self { store, mounts: Mounts::default(), remotes: remote::Remotes::default() }
     }
 
     /// The store.
     pub fn store(&self) -> &Store {
         &self.store
+    }
+
+    fn remotes(&self) -> &remote::Remotes {
+        &self.remotes
     }
 
     /// The mounts that this process serves.

@@ -7,22 +7,28 @@ use std::time::Duration;
 
 use mega_fuse::{MountOptions, Session, ViewSpec};
 use mega_storage::object::{ObjectKind, commit_info};
-use mega_storage::{ObjectId, RepoId, RepoName, StoreError, peel, resolve_revision};
+use mega_storage::{
+    FetchCounts, ObjectId, ReadThrough, RepoId, RepoName, StoreError, peel, resolve_revision,
+};
 use parking_lot::{Condvar, Mutex};
 
+use super::remote::{Opened, RepoPlace, open_place};
 use super::{Node, NodeError};
+use crate::git::Git;
 
 /// What to mount.
 #[derive(Clone, Debug)]
 pub struct MountRequest {
     /// The repository.
-    pub repo: RepoName,
+    pub repo: RepoPlace,
     /// The revision.
     pub revision: String,
     /// The directory.
     pub dir: PathBuf,
     /// How.
     pub options: MountOptions,
+    /// Git in the environment of whoever asked: it finds passwords for servers.
+    pub git: Git,
 }
 
 /// One mount.
@@ -44,10 +50,15 @@ pub struct MountInfo {
     pub options: MountOptions,
     /// What the kernel has asked so far, by kind.
     pub requests: Vec<(&'static str, u64)>,
+    /// What was fetched of a partial repository since it was opened, by all its mounts.
+    pub fetched: Option<FetchCounts>,
+    /// What the person should know of it.
+    pub note: Option<String>,
 }
 
 struct Live {
     info: MountInfo,
+    through: Option<Arc<ReadThrough>>,
     session: Session,
 }
 
@@ -78,7 +89,14 @@ impl Mounts {
             live.session.counters().snapshot().map(|(op, count)| (op.name(), count)).collect()
         };
         let live = self.inner.live.lock();
-        live.iter().map(|live| MountInfo { requests: asked(live), ..live.info.clone() }).collect()
+        let fetched = |live: &Live| live.through.as_ref().map(|through| through.counts());
+        live.iter()
+            .map(|live| MountInfo {
+                requests: asked(live),
+                fetched: fetched(live),
+                ..live.info.clone()
+            })
+            .collect()
     }
 
     /// Whether there is none.
@@ -92,7 +110,8 @@ impl Mounts {
     /// When there is no such revision, or the directory cannot be mounted on.
     pub fn mount(&self, node: &Node, request: &MountRequest) -> Result<MountInfo, NodeError> {
         let store = node.store();
-        let repo = store.repos().get(&request.repo)?;
+        let Opened { repo, reader, through, note } =
+            open_place(node, &request.repo, &request.revision, &request.git)?;
         let id = resolve_revision(store, &repo, &request.revision)?;
         let tree = peel(store, &id, ObjectKind::Tree)?;
         let commit = match peel(store, &id, ObjectKind::Commit) {
@@ -103,23 +122,24 @@ impl Mounts {
         let view = ViewSpec {
             root_tree: tree,
             commit_time: commit.map_or(Ok(0), |commit| commit_time(node, &commit))?,
-            label: format!("{}@{}", request.repo, request.revision),
+            label: format!("{}@{}", repo.name, request.revision),
             uid: rustix::process::geteuid().as_raw(),
             gid: rustix::process::getegid().as_raw(),
         };
-        let reader = Arc::new(store.view(repo.id));
         let session = mega_fuse::mount(reader, view, &request.dir, &request.options)?;
         let info = MountInfo {
             repo_id: repo.id,
-            repo: request.repo.clone(),
+            repo: repo.name,
             revision: request.revision.clone(),
             commit,
             tree,
             dir: session.mountpoint().to_owned(),
             options: request.options,
             requests: Vec::new(),
+            fetched: through.as_ref().map(|through| through.counts()),
+            note,
         };
-        self.keep(Live { info: info.clone(), session })?;
+        self.keep(Live { info: info.clone(), through, session })?;
         Ok(info)
     }
 

@@ -1,19 +1,23 @@
 //! Paths in a revision: what a directory holds, where a path leads, LFS pointers resolved.
 
+use std::sync::Arc;
+
 use mega_storage::object::{EntryKind, tree_entries};
 use mega_storage::{
-    Content, FileId, ObjectId, ObjectKind, Pointer, ReadStore, Repo, RepoName, StoreError, View,
-    peel, resolve_revision,
+    Content, FileId, ObjectId, ObjectKind, Pointer, ReadStore, Repo, RepoName, StoreError, peel,
+    resolve_revision,
 };
 
+use super::remote::{Opened, RepoPlace, open_place};
 use super::{Node, NodeError};
+use crate::git::Git;
 
 /// A revision's root.
 pub struct Place {
     /// The repository.
     pub repo: Repo,
     /// Reads it.
-    pub view: View,
+    pub view: Arc<dyn ReadStore>,
     /// The root directory.
     pub tree: ObjectId,
     /// Repository and revision as the person gave them.
@@ -101,10 +105,10 @@ impl Entry {
 /// When there is no such repository or revision, or it is a blob.
 pub fn open_revision(node: &Node, name: &RepoName, revision: &str) -> Result<Place, NodeError> {
     let store = node.store();
-    let repo = store.repos().get(name)?;
+    let place = RepoPlace::Here(name.clone());
+    let Opened { repo, reader: view, .. } = open_place(node, &place, revision, &Git::default())?;
     let id = resolve_revision(store, &repo, revision)?;
     let tree = peel(store, &id, ObjectKind::Tree)?;
-    let view = store.view(repo.id);
     Ok(Place { repo, view, tree, spec: format!("{name}@{revision}") })
 }
 

@@ -241,6 +241,14 @@ pub enum StoreError {
         /// The number.
         id: RepoId,
     },
+    /// A repository's setting that there is not, or a value that it cannot have.
+    #[error("{key}: {reason}")]
+    Setting {
+        /// The key as given.
+        key: String,
+        /// What is wrong.
+        reason: String,
+    },
     /// A revision could not be found.
     #[error("'{text}' names no revision of {repo}: {reason}")]
     NoRevision {
@@ -251,6 +259,17 @@ pub enum StoreError {
         /// Why not.
         reason: String,
     },
+    /// Content that is elsewhere could not be fetched. It is not known to be absent there.
+    #[error("{what} could not be fetched: {reason}")]
+    NotFetched {
+        /// The content, with its id.
+        what: String,
+        /// What each source said.
+        reason: String,
+    },
+    /// A walk that was bounded by time or by revisions found nothing.
+    #[error("no commits selected for shallow requests")]
+    NoCommits,
     /// The operation was asked to stop.
     #[error("interrupted")]
     Interrupted,
@@ -306,6 +325,30 @@ pub enum PackError {
     CollisionAttack {
         /// Where it stands in the pack.
         offset: u64,
+    },
+    /// An object names another that is neither in the pack nor in the repository.
+    #[error("it needs {kind} {id}, which is neither in it nor in the repository")]
+    MissingLink {
+        /// The object that is missing.
+        id: ObjectId,
+        /// What it is named as.
+        kind: &'static str,
+    },
+    /// An object names another as something else than it is.
+    #[error("it names {actual} {id} as a {expected}")]
+    WrongLink {
+        /// The object that is named.
+        id: ObjectId,
+        /// What it is named as.
+        expected: &'static str,
+        /// What it is.
+        actual: &'static str,
+    },
+    /// Trees are nested deeper than git follows them.
+    #[error("it has trees of more than {limit} levels, which git would not read")]
+    TreeTooDeep {
+        /// The limit.
+        limit: u64,
     },
     /// Content checks failed and the caller asked for refusal.
     #[error("object {id}: {problem}")]

@@ -13,40 +13,62 @@ mod db;
 mod error;
 mod files;
 mod id;
+mod id_table;
+mod locks;
 mod manifest;
 mod name;
 pub mod object;
 mod objects;
 mod outbox;
+mod partial;
 mod progress;
 mod read;
+mod read_through;
 mod refs;
 mod repos;
 mod revision;
 mod row;
+mod settings;
+mod source;
 mod store;
 #[cfg(test)]
 mod testing;
+mod tokens;
 mod view;
+mod walk;
 
+pub use chunk::cutter::ChunkCutter;
 pub use chunks::ChunkTotals;
 pub use error::{IdParseError, NameError, PackError, Result, StoreError};
-pub use files::{FileReader, FileReport, FileStore, NO_REPO};
+pub use files::{
+    FileReader, FileReport, FileSpans, FileStore, NO_REPO, PartialUpload, PlannedFile,
+};
 pub use id::{ChunkId, FileId, ObjectId, RepoId};
+pub use locks::{FileLock, LOCKS_MAX, LockError, LockFilter, LockId, LockStore};
 pub use manifest::{ChunkRef, FileHead};
 pub use name::{REF_NAME_LEN_MAX, RefName, RepoName};
 pub use object::{Object, ObjectHeader, ObjectKind};
 pub use objects::{
     ExportReport, IngestOptions, IngestReport, ObjectStore, PackInput, PackLimits, PreparedPack,
+    SendOptions, SendReport,
 };
 pub use outbox::{Outbox, OutboxEdit, OutboxRow};
 pub use progress::{NoProgress, Progress, Unit};
-pub use read::{ChunkSpan, Content, ObjectStat, Pointer, ReadStore};
+pub use read::{ChunkSpan, Content, ObjectStat, Pointer, ReadStore, Urgency};
+pub use read_through::{FetchCounts, Note, ReadThrough, ReadThroughOptions, Sources};
 pub use refs::{
     Expect, REF_EDITS_LEN_MAX, REF_EDITS_MAX, RefEdit, RefStore, RefTarget, RefTransaction,
     SYMREF_HOPS_MAX,
 };
 pub use repos::{ORIGIN_LEN_MAX, Repo, RepoStore, Visibility};
 pub use revision::{REVISION_LEN_MAX, TAG_DEPTH_MAX, peel, resolve_commit, resolve_revision};
+pub use settings::{FsckLevel, RepoSettings, SETTINGS_LEN_MAX, SettingChange};
+pub use source::{
+    ChunkSource, ChunkTake, ManifestPage, ObjectSource, ObjectWant, SourceError, SourceResult,
+};
 pub use store::{FORMAT_VERSION, Store, StoreOptions};
+pub use tokens::{NewToken, TOKEN_NOTE_LEN_MAX, TOKENS_MAX, Token, TokenScope, TokenStore};
 pub use view::View;
+pub use walk::{
+    DEPTH_INFINITE, Deepen, DeepenBy, Filter, Reach, Shallow, ShallowBoundary, WalkRequest,
+};

@@ -1,7 +1,8 @@
 //! The readers' only door: what a mount or an HTTP route needs, and no way to change anything.
 //!
 //! Every byte that leaves through it has been checked against its hash. Implementers: the local
-//! store's [`crate::View`], and the tests' in-memory and failing twins.
+//! store's [`crate::View`], [`crate::ReadThrough`] over it, and the tests' in-memory and failing
+//! twins.
 
 use bytes::Bytes;
 
@@ -46,6 +47,15 @@ pub struct ChunkSpan {
     pub offset: u64,
 }
 
+/// When content that a reader names beforehand will be read.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub enum Urgency {
+    /// Somebody waits for it.
+    Now,
+    /// Soon, by the look of what was read before.
+    Soon,
+}
+
 /// Reads objects and files of one repository. All calls block; all are safe from many threads at
 /// once.
 pub trait ReadStore: Send + Sync {
@@ -66,6 +76,20 @@ pub trait ReadStore: Send + Sync {
     /// # Errors
     /// When the store cannot be read.
     fn file_len(&self, id: &FileId) -> Result<Option<u64>>;
+
+    /// For each pointer, the length of its file when this repository can read it; in the order of
+    /// `pointers`. One call a directory: what is elsewhere is asked for in one go.
+    ///
+    /// # Errors
+    /// When the store cannot be read.
+    fn file_lens(&self, pointers: &[Pointer]) -> Result<Vec<Option<u64>>> {
+        pointers.iter().map(|pointer| self.file_len(&pointer.file)).collect()
+    }
+
+    /// Is told of chunks that will be read, in the order of the file, so that those that are
+    /// elsewhere can be on their way in few requests. Returns at once; what fails here fails
+    /// again when it is read.
+    fn expect(&self, _file: &FileId, _spans: &[ChunkSpan], _urgency: Urgency) {}
 
     /// The chunks that cover `offset..offset + len` of a file, clipped to its end, in order.
     ///

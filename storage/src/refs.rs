@@ -7,6 +7,7 @@
 //! unborn branch). What would change nothing is not written.
 
 mod conflict;
+mod each;
 
 use std::sync::Arc;
 
@@ -115,6 +116,16 @@ struct Change<'a> {
     name: &'a RefName,
     old: Option<RefTarget>,
     new: Option<&'a RefTarget>,
+}
+
+impl Change<'_> {
+    /// The object that a direct reference becomes.
+    fn direct(&self) -> Option<ObjectId> {
+        match self.new {
+            Some(RefTarget::Direct(id)) => Some(*id),
+            Some(RefTarget::Symbolic(_)) | None => None,
+        }
+    }
 }
 
 impl RefStore {

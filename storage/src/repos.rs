@@ -14,6 +14,7 @@ use crate::name::{RefName, RepoName};
 use crate::outbox::{self, OutboxEdit, damaged};
 use crate::refs::RefTarget;
 use crate::row::{RowReader, put_counted};
+use crate::walk::ClosureCache;
 
 /// Longest origin, in bytes: a path or a URL.
 pub const ORIGIN_LEN_MAX: usize = 4096;
@@ -21,6 +22,9 @@ pub const ORIGIN_LEN_MAX: usize = 4096;
 /// Row of family `store` that holds the next repository's number.
 const NEXT_KEY: &[u8] = b"repo_next";
 const RECORD_VERSION: u8 = 1;
+/// A record with a byte of flags; written only where one is set.
+const RECORD_VERSION_FLAGS: u8 = 2;
+const FLAG_PARTIAL: u8 = 1;
 /// A fork's rows are written in batches of about this many bytes.
 const FORK_BATCH_LEN: usize = 1 << 20;
 
@@ -76,6 +80,8 @@ pub struct Repo {
     pub created_unix: u64,
     /// Where it was imported from.
     pub origin: Option<String>,
+    /// It is filled as it is read: what is absent here is at its origin, and no damage.
+    pub partial: bool,
 }
 
 /// Repositories by name and number.
@@ -93,13 +99,32 @@ impl RepoStore {
     /// # Errors
     /// [`StoreError::RepoExists`].
     pub fn create(&self, name: &RepoName, visibility: Visibility) -> Result<Repo> {
+        self.create_record(name, visibility, None, false)
+    }
+
+    /// Makes an empty private repository that is filled from `origin` as it is read.
+    ///
+    /// # Errors
+    /// [`StoreError::RepoExists`]; [`StoreError::Limit`] past [`ORIGIN_LEN_MAX`].
+    pub fn create_partial(&self, name: &RepoName, origin: &str) -> Result<Repo> {
+        check_origin(origin)?;
+        self.create_record(name, Visibility::Private, Some(origin.to_owned()), true)
+    }
+
+    fn create_record(
+        &self,
+        name: &RepoName,
+        visibility: Visibility,
+        origin: Option<String>,
+        partial: bool,
+    ) -> Result<Repo> {
         let _lock = self.db.commit_lock();
         self.must_be_free(name)?;
         let mut batch = self.db.batch();
         let id = self.next_id()?;
         batch.put(Family::Store, NEXT_KEY, &successor(id)?);
-        let repo =
-            Repo { id, name: name.clone(), visibility, created_unix: now_unix(), origin: None };
+        let (name, created_unix) = (name.clone(), now_unix());
+        let repo = Repo { id, name, visibility, created_unix, origin, partial };
         put_repo(&mut batch, &repo);
         self.db.commit(batch, Durability::Synced)?;
         Ok(repo)
@@ -169,13 +194,21 @@ impl RepoStore {
         let repo = self.get(name)?;
         let mut batch = self.db.batch();
         let rows = keys::repo_prefixed(repo.id, b"");
-        for family in [Family::Ref, Family::RepoObject, Family::RepoFile] {
+        for family in [Family::Ref, Family::RepoObject, Family::RepoFile, Family::Partial] {
             batch.delete_prefix(family, &rows);
         }
         batch.delete_prefix(Family::Repo, &pack_prefix(repo.id));
+        batch.delete(Family::Repo, &keys::repo_settings(repo.id));
+        batch.delete_prefix(Family::Repo, &keys::repo_locks(repo.id));
+        batch.delete_prefix(Family::Repo, &keys::repo_locked_path(repo.id, b""));
+        batch.delete_prefix(Family::Lease, &keys::lease_uploads(repo.id));
+        batch.delete_prefix(Family::Lease, &keys::lease_uploads_chunks(repo.id));
+        batch.delete(Family::Repo, &keys::repo_usage(repo.id));
         batch.delete(Family::Repo, &keys::repo_name(name));
         batch.delete(Family::Repo, &keys::repo_record(repo.id));
-        self.db.commit(batch, Durability::Synced)
+        self.db.commit(batch, Durability::Synced)?;
+        ClosureCache::remove(&self.db, repo.id);
+        Ok(())
     }
 
     /// Says who may see the repository.
@@ -193,17 +226,14 @@ impl RepoStore {
     /// # Errors
     /// [`StoreError::RepoGone`]; [`StoreError::Limit`] past [`ORIGIN_LEN_MAX`].
     pub fn set_origin(&self, id: RepoId, origin: &str) -> Result<()> {
-        if origin.len() > ORIGIN_LEN_MAX {
-            let (limit, actual) = (ORIGIN_LEN_MAX as u64, origin.len() as u64);
-            return Err(StoreError::Limit { what: "bytes of an origin", limit, actual });
-        }
+        check_origin(origin)?;
         let _lock = self.db.commit_lock();
         let repo = self.record(id)?.ok_or(StoreError::RepoGone { id })?;
         self.rewrite(&Repo { origin: Some(origin.to_owned()), ..repo })
     }
 
-    /// Copies a repository: references, rights to objects and files. The copy has the visibility
-    /// and origin of the source. Pushes wait while it lasts.
+    /// Copies a repository: references, rights to objects and files. The copy has the visibility,
+    /// origin and settings of the source. Pushes wait while it lasts.
     ///
     /// # Errors
     /// [`StoreError::NoRepo`], [`StoreError::RepoExists`].
@@ -223,6 +253,13 @@ impl RepoStore {
         let edits = self.copy_refs(source.id, id)?;
         let mut batch = self.db.batch();
         put_repo(&mut batch, &repo);
+        // What is hidden or protected in the source is so in the copy.
+        if let Some(settings) = self.db.get(Family::Repo, &keys::repo_settings(source.id))? {
+            batch.put(Family::Repo, &keys::repo_settings(id), &settings);
+        }
+        if let Some(usage) = self.db.get(Family::Repo, &keys::repo_usage(source.id))? {
+            batch.put(Family::Repo, &keys::repo_usage(id), &usage);
+        }
         outbox::append(&self.db, &mut batch, id, &edits)?;
         self.db.commit(batch, Durability::Synced)?;
         Ok(repo)
@@ -323,6 +360,14 @@ impl RepoStore {
     }
 }
 
+fn check_origin(origin: &str) -> Result<()> {
+    if origin.len() > ORIGIN_LEN_MAX {
+        let (limit, actual) = (ORIGIN_LEN_MAX as u64, origin.len() as u64);
+        return Err(StoreError::Limit { what: "bytes of an origin", limit, actual });
+    }
+    Ok(())
+}
+
 fn put_repo(batch: &mut crate::db::Batch<'_>, repo: &Repo) {
     batch.put(Family::Repo, &keys::repo_name(&repo.name), &repo.id.0.to_be_bytes());
     batch.put(Family::Repo, &keys::repo_record(repo.id), &encode_record(repo));
@@ -344,7 +389,10 @@ fn pack_prefix(id: RepoId) -> [u8; 5] {
 }
 
 fn encode_record(repo: &Repo) -> Vec<u8> {
-    let mut value = vec![RECORD_VERSION, repo.visibility.code()];
+    let mut value = match repo.partial {
+        false => vec![RECORD_VERSION, repo.visibility.code()],
+        true => vec![RECORD_VERSION_FLAGS, repo.visibility.code(), FLAG_PARTIAL],
+    };
     value.extend_from_slice(&repo.created_unix.to_be_bytes());
     put_counted(&mut value, repo.name.as_str().as_bytes());
     put_counted(&mut value, repo.origin.as_deref().unwrap_or_default().as_bytes());
@@ -354,20 +402,29 @@ fn encode_record(repo: &Repo) -> Vec<u8> {
 fn decode_record(id: RepoId, value: &[u8]) -> Result<Repo> {
     let read = || -> Option<Repo> {
         let mut row = RowReader::new(value);
-        if row.u8()? != RECORD_VERSION {
-            return None;
-        }
+        let version = row.u8()?;
         let visibility = Visibility::from_code(row.u8()?)?;
+        let partial = match version {
+            RECORD_VERSION => false,
+            RECORD_VERSION_FLAGS => match row.u8()? {
+                0 => false,
+                FLAG_PARTIAL => true,
+                _ => return None,
+            },
+            _ => return None,
+        };
         let created_unix = row.u64()?;
         let name = RepoName::new(std::str::from_utf8(row.counted()?).ok()?).ok()?;
         let origin = std::str::from_utf8(row.counted()?).ok()?;
         let origin = (!origin.is_empty()).then(|| origin.to_owned());
-        row.rest().is_empty().then_some(Repo { id, name, visibility, created_unix, origin })
+        let repo = Repo { id, name, visibility, created_unix, origin, partial };
+        row.rest().is_empty().then_some(repo)
     };
     read().ok_or_else(|| damaged(Family::Repo, &keys::repo_record(id), "not a record"))
 }
 
-fn now_unix() -> u64 {
+/// Now, in seconds since 1970.
+pub(crate) fn now_unix() -> u64 {
     SystemTime::now().duration_since(UNIX_EPOCH).map_or(0, |since| since.as_secs())
 }
 

@@ -153,6 +153,7 @@ fn row_bytes_are_those_of_the_format() {
         visibility: Visibility::Public,
         created_unix: 0x0102_0304_0506,
         origin: Some("x:y".to_owned()),
+        partial: false,
     };
     put_repo(&mut batch, &repo);
     batch.put(Family::Store, NEXT_KEY, &successor(repo.id).expect("a number"));
@@ -171,8 +172,14 @@ fn row_bytes_are_those_of_the_format() {
     assert_eq!(test.rows(Family::Store), counter);
     let record = encode_record(&repo);
     assert_eq!(decode_record(repo.id, &record).expect("readable"), repo);
-    for len in 0..record.len() {
-        assert!(decode_record(repo.id, &record[..len]).is_err());
+    let partial = Repo { partial: true, ..repo.clone() };
+    let flagged = encode_record(&partial);
+    assert_eq!((&flagged[..3], &flagged[3..]), (&[2, 2, 1][..], &record[2..]));
+    assert_eq!(decode_record(repo.id, &flagged).expect("readable"), partial);
+    for record in [record, flagged] {
+        for len in 0..record.len() {
+            assert!(decode_record(repo.id, &record[..len]).is_err());
+        }
     }
 }
 

@@ -2,7 +2,7 @@
 //!
 //! Layout of the directory: `FORMAT` (written last when a store is made: without it there is no
 //! store), `owner` (locked by the process that has the store open), `db/` (RocksDB), `tmp/`
-//! (emptied at every open).
+//! (emptied at every open), `cache/` (losable).
 
 use std::fs::{self, File, OpenOptions};
 use std::io::{Read, Write};
@@ -13,9 +13,14 @@ use std::sync::Arc;
 use crate::db::{Db, Durability, Family};
 use crate::error::{Result, StoreError};
 use crate::files::FileStore;
+use crate::id::RepoId;
+use crate::locks::LockStore;
 use crate::objects::ObjectStore;
+use crate::partial::PartialStore;
 use crate::refs::RefStore;
 use crate::repos::RepoStore;
+use crate::tokens::TokenStore;
+use crate::walk::ClosureCache;
 
 /// The format that this program writes, and the newest that it reads.
 pub const FORMAT_VERSION: u32 = 1;
@@ -49,6 +54,9 @@ struct Inner {
     refs: RefStore,
     objects: ObjectStore,
     files: FileStore,
+    closures: ClosureCache,
+    locks: LockStore,
+    tokens: TokenStore,
     db: Arc<Db>,
 }
 
@@ -132,6 +140,9 @@ impl Store {
             refs: RefStore::new(db.clone()),
             objects: ObjectStore::new(db.clone(), options.base_cache_len),
             files: FileStore::new(db.clone(), options.chunk_cache_len),
+            closures: ClosureCache::new(&db),
+            locks: LockStore::new(db.clone()),
+            tokens: TokenStore::new(db.clone())?,
             db,
         };
         Ok(Self { inner: Arc::new(inner) })
@@ -167,6 +178,30 @@ impl Store {
         &self.inner.files
     }
 
+    /// What sources have told of a repository's content that is not here.
+    pub(crate) fn partial(&self, repo: RepoId) -> PartialStore {
+        PartialStore::new(self.inner.db.clone(), repo)
+    }
+    /// Access tokens.
+    pub fn tokens(&self) -> &TokenStore {
+        &self.inner.tokens
+    }
+
+    /// What references reach, kept beside the database.
+    pub(crate) fn closures(&self) -> &ClosureCache {
+        &self.inner.closures
+    }
+
+    /// The database.
+    pub(crate) fn db(&self) -> &Arc<Db> {
+        &self.inner.db
+    }
+
+    /// Locks that users hold on paths.
+    pub fn locks(&self) -> &LockStore {
+        &self.inner.locks
+    }
+
     /// Rewrites what RocksDB holds so that each key is stored once: for measuring, and after much
     /// was deleted.
     ///
@@ -186,7 +221,7 @@ impl Store {
 }
 
 fn is_leftover(name: &std::ffi::OsStr) -> bool {
-    ["owner", "db", "tmp", "FORMAT.tmp"].iter().any(|known| name == *known)
+    ["owner", "db", "tmp", "cache", "FORMAT.tmp"].iter().any(|known| name == *known)
 }
 
 /// Takes the exclusive lock of `path/owner` and writes this process into it.

@@ -1,5 +1,8 @@
-//! A database in a temporary directory, for the tests of what stands on it.
+//! A database in a temporary directory, and git, for the tests.
 
+use std::io::Write;
+use std::path::Path;
+use std::process::{Command, Stdio};
 use std::sync::Arc;
 
 use tempfile::TempDir;
@@ -47,4 +50,37 @@ impl TestDb {
         let rows = self.db.scan(family, b"");
         rows.map(|row| row.map(|(k, v)| (hex(&k), hex(&v))).expect("readable")).collect()
     }
+}
+
+/// Runs git in `dir`, without anyone's configuration, and returns its standard output.
+pub(crate) fn git(dir: &Path, args: &[&str], input: &[u8]) -> Vec<u8> {
+    let (success, output) = try_git(dir, args, input);
+    assert!(success, "git {args:?}");
+    output
+}
+
+/// As [`git`]; says whether it went well.
+pub(crate) fn try_git(dir: &Path, args: &[&str], input: &[u8]) -> (bool, Vec<u8>) {
+    let mut child = Command::new("git")
+        .current_dir(dir)
+        .args(args)
+        .env_clear()
+        .env("PATH", std::env::var_os("PATH").expect("a path"))
+        .envs([("HOME", "/nonexistent"), ("GIT_CONFIG_NOSYSTEM", "1")])
+        .envs([("GIT_COMMITTER_NAME", "c"), ("GIT_COMMITTER_EMAIL", "c@example.org")])
+        .envs([("GIT_AUTHOR_NAME", "a"), ("GIT_AUTHOR_EMAIL", "a@example.org")])
+        .stdin(Stdio::piped())
+        .stdout(Stdio::piped())
+        .stderr(Stdio::null())
+        .spawn()
+        .expect("git runs");
+    let mut stdin = child.stdin.take().expect("piped");
+    let input = input.to_vec();
+    let feeder = std::thread::spawn(move || {
+        // Git may have heard enough before the end.
+        let _ = stdin.write_all(&input);
+    });
+    let output = child.wait_with_output().expect("git ends");
+    feeder.join().expect("fed");
+    (output.status.success(), output.stdout)
 }

@@ -97,6 +97,26 @@ fn repositories_are_made_renamed_copied_and_deleted() {
 }
 
 #[test]
+fn settings_are_set_added_shown_and_removed() {
+    let world = World::with_store();
+    world.ok(&["repo", "create", "x"]);
+    assert_eq!(world.ok(&["repo", "config", "x"]), "");
+    world.ok(&["repo", "config", "x", "receive.protect", "main"]);
+    world.ok(&["repo", "config", "x", "receive.protect", "release/*", "--add"]);
+    world.ok(&["repo", "config", "x", "receive.QUOTA", "2g"]);
+    let all = "receive.protect=main\nreceive.protect=release/*\nreceive.quota=2g\n";
+    assert_eq!(world.ok(&["repo", "config", "x"]), all);
+    assert_eq!(world.ok(&["repo", "config", "x", "receive.protect"]), "main\nrelease/*\n");
+    let rows = world.run(&["repo", "config", "x", "receive.quota", "--json"]).json();
+    assert_eq!(rows[0]["value"], "2g");
+    world.ok(&["repo", "config", "x", "receive.protect", "--unset"]);
+    world.run(&["repo", "config", "x", "receive.protect"]).says(1, &["no setting", "hint: "]);
+    world.run(&["repo", "config", "x", "receive.quota", "lots"]).says(2, &["lots", "hint: "]);
+    world.run(&["repo", "config", "x", "core.bare", "1"]).says(2, &["core.bare", "hint: "]);
+    world.run(&["repo", "config", "nope"]).says(1, &["there is no repository 'nope'"]);
+}
+
+#[test]
 fn directories_and_files_of_a_revision_are_shown() {
     let world = World::with_store();
     world.sh(

@@ -5,13 +5,24 @@
 //! set.
 
 mod cli;
+mod clients;
 mod control;
 mod crash;
 mod export;
+mod fetch;
 mod files;
+mod histories;
+mod hostile;
 mod import;
 mod lfs;
+mod lfs_agent;
+mod lfs_server;
 mod mount;
+mod push;
+mod races;
 mod refused;
+mod serve;
+mod serve_access;
+mod server_killed;
 mod support;
 mod url;

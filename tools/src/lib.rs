@@ -8,6 +8,7 @@
 
 pub mod args;
 pub mod corpus;
+pub mod fuzz;
 pub mod licences;
 pub mod random;
 pub mod tidy;

@@ -5,7 +5,7 @@
 use std::process::ExitCode;
 
 use mega_tools::args::Args;
-use mega_tools::{corpus, licences, tidy, torture};
+use mega_tools::{corpus, fuzz, licences, tidy, torture};
 
 const USAGE: &str = "\
 cargo x TASK
@@ -20,10 +20,13 @@ cargo x TASK
                                    makes a git repository: merges, tags, links, modes
   tree OUT [--files 50000] [--seed S]
                                    writes a directory of small source files, without git
-  killnine --program BIN [--rounds 50] [--seed S] [--dir DIR]
-                                   kills imports at random points and checks what is left
-  powercut --program BIN [--rounds 20] [--seed S] [--dir DIR]
-                                   cuts the power under imports on a loop image (root only)
+  fuzz TARGET [--seconds 60] [--seed S] [--jobs N] [--record] [--input FILE] [--failures DIR]
+                                   feeds mutated inputs to what reads bytes from outside
+  killnine --program BIN [--served] [--rounds 50] [--seed S] [--dir DIR]
+                                   kills imports at random points and checks what is left;
+                                   --served: a server, during pushes and LFS uploads
+  powercut --program BIN [--served] [--rounds 20] [--seed S] [--dir DIR]
+                                   cuts the power under the same on a loop image (root only)
 ";
 
 fn main() -> ExitCode {
@@ -38,6 +41,7 @@ fn main() -> ExitCode {
         "weights" => corpus::weights::run(args),
         "repo" => corpus::repo::run(args),
         "tree" => corpus::tree::run(args),
+        "fuzz" => fuzz::run(args),
         "killnine" => torture::killnine::run(args),
         "powercut" => torture::powercut::run(args),
         "help" | "--help" | "-h" => {

@@ -3,6 +3,7 @@
 
 pub(crate) mod chunker;
 pub(crate) mod codec;
+pub(crate) mod cutter;
 mod planes;
 mod sample;
 #[cfg(test)]

@@ -1,7 +1,7 @@
 //! The column families and how each is laid out on the disk. Their rows are described in
 //! `storage/README.md`.
 
-use rocksdb::{BlockBasedOptions, Cache, DBCompressionType, Options};
+use rocksdb::{BlockBasedIndexType, BlockBasedOptions, Cache, DBCompressionType, Options};
 
 /// A column family.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
@@ -21,11 +21,12 @@ pub(crate) enum Family {
     Lease,
     Outbox,
     Event,
+    Partial,
 }
 
 impl Family {
     /// Every family, in no particular order.
-    pub(crate) const ALL: [Self; 15] = [
+    pub(crate) const ALL: [Self; 16] = [
         Self::Object,
         Self::ObjectPart,
         Self::ObjectPointer,
@@ -41,6 +42,7 @@ impl Family {
         Self::Lease,
         Self::Outbox,
         Self::Event,
+        Self::Partial,
     ];
 
     /// The name on the disk.
@@ -61,6 +63,7 @@ impl Family {
             Self::Lease => "lease",
             Self::Outbox => "outbox",
             Self::Event => "event",
+            Self::Partial => "partial",
         }
     }
 
@@ -78,6 +81,13 @@ impl Family {
         table.set_cache_index_and_filter_blocks(true);
         table.set_pin_l0_filter_and_index_blocks_in_cache(true);
         table.set_format_version(6);
+        // One pack is one file, and its index and filter grow with it. In pieces they stay in the
+        // cache; whole ones of over a megabyte do not fit into a part of it, and would be read from
+        // the disk for every lookup.
+        table.set_index_type(BlockBasedIndexType::TwoLevelIndexSearch);
+        table.set_partition_filters(true);
+        table.set_metadata_block_size(4 << 10);
+        table.set_pin_top_level_index_and_filter(true);
         options.set_compression_type(DBCompressionType::Zstd);
         options.set_level_compaction_dynamic_level_bytes(true);
         match self {
@@ -107,7 +117,8 @@ impl Family {
             | Self::Store
             | Self::Lease
             | Self::Outbox
-            | Self::Event => options.set_write_buffer_size(1 << 20),
+            | Self::Event
+            | Self::Partial => options.set_write_buffer_size(1 << 20),
         }
         options.set_block_based_table_factory(&table);
         options

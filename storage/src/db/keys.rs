@@ -1,6 +1,6 @@
 //! Keys, one function a kind. Numbers are big-endian so that keys sort as the numbers do.
 
-use crate::id::{FileId, ObjectId, RepoId};
+use crate::id::{ChunkId, FileId, ObjectId, RepoId};
 use crate::name::{RefName, RepoName};
 
 /// `object_part`: the object's id, its stream's name, then the part's index.
@@ -62,10 +62,84 @@ pub(crate) fn repo_record(repo: RepoId) -> [u8; 5] {
     key
 }
 
+/// `repo`: how many bytes of objects the repository has.
+pub(crate) fn repo_usage(repo: RepoId) -> [u8; 5] {
+    let mut key = repo_record(repo);
+    key[0] = b'u';
+    key
+}
+
+/// `repo`: the settings.
+pub(crate) fn repo_settings(repo: RepoId) -> [u8; 5] {
+    let mut key = repo_record(repo);
+    key[0] = b's';
+    key
+}
+
 /// `repo`: a pack of this repository that has been imported whole, by its trailing SHA-1.
 pub(crate) fn repo_pack(repo: RepoId, pack: &[u8; 20]) -> [u8; 25] {
     let mut key = [b'p'; 25];
     key[1..5].copy_from_slice(&repo.0.to_be_bytes());
     key[5..].copy_from_slice(pack);
+    key
+}
+
+/// `repo`: the counters of a repository's locks, and the prefix of its locks.
+pub(crate) fn repo_locks(repo: RepoId) -> [u8; 5] {
+    let mut key = [b'l'; 5];
+    key[1..].copy_from_slice(&repo.0.to_be_bytes());
+    key
+}
+
+/// `repo`: a lock, by its number.
+pub(crate) fn repo_lock(repo: RepoId, number: u64) -> [u8; 13] {
+    let mut key = [b'l'; 13];
+    key[1..5].copy_from_slice(&repo.0.to_be_bytes());
+    key[5..].copy_from_slice(&number.to_be_bytes());
+    key
+}
+
+/// `repo`: from a locked path to the lock's number; without a path, the prefix of all.
+pub(crate) fn repo_locked_path(repo: RepoId, path: &[u8]) -> Vec<u8> {
+    let mut key = b"k".to_vec();
+    key.extend_from_slice(&repo.0.to_be_bytes());
+    key.extend_from_slice(path);
+    key
+}
+
+/// `lease`: the uploads by chunks into a repository, as a prefix.
+pub(crate) fn lease_uploads(repo: RepoId) -> [u8; 5] {
+    let mut key = [b'u'; 5];
+    key[1..].copy_from_slice(&repo.0.to_be_bytes());
+    key
+}
+
+/// `lease`: the chunks of all uploads into a repository, as a prefix.
+pub(crate) fn lease_uploads_chunks(repo: RepoId) -> [u8; 5] {
+    let mut key = lease_uploads(repo);
+    key[0] = b'v';
+    key
+}
+
+/// `lease`: an upload by chunks.
+pub(crate) fn lease_upload(repo: RepoId, file: &FileId) -> [u8; 37] {
+    let mut key = [b'u'; 37];
+    key[1..5].copy_from_slice(&repo.0.to_be_bytes());
+    key[5..].copy_from_slice(file.as_bytes());
+    key
+}
+
+/// `lease`: the chunks of an upload, as a prefix.
+pub(crate) fn lease_upload_chunks(repo: RepoId, file: &FileId) -> [u8; 37] {
+    let mut key = lease_upload(repo, file);
+    key[0] = b'v';
+    key
+}
+
+/// `lease`: a chunk that an upload has brought.
+pub(crate) fn lease_upload_chunk(repo: RepoId, file: &FileId, chunk: &ChunkId) -> [u8; 69] {
+    let mut key = [0; 69];
+    key[..37].copy_from_slice(&lease_upload_chunks(repo, file));
+    key[37..].copy_from_slice(chunk.as_bytes());
     key
 }

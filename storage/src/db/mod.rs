@@ -24,7 +24,7 @@ use rocksdb::{
 
 use crate::error::{Result, StoreError};
 pub(crate) use family::Family;
-pub(crate) use snapshot::Snapshot;
+pub(crate) use snapshot::{Rows, Snapshot};
 pub(crate) use sorted::SortedFile;
 
 /// Log files of rarely written families are flushed away at this size, so that the log cannot grow
@@ -40,6 +40,9 @@ const STALL_WAIT_US: u64 = 5_000;
 pub(crate) enum Durability {
     /// In the log, which is synced.
     Synced,
+    /// In the log, which is not synced: it survives the process, and is durable with the next
+    /// synced batch.
+    Logged,
     /// Past the log: durable only after [`Db::flush`] of its families.
     Unlogged,
 }
@@ -78,7 +81,8 @@ impl Db {
         let cache = Cache::new_lru_cache(block_cache_len);
         let mut options = Options::default();
         options.create_if_missing(create);
-        options.create_missing_column_families(create);
+        // A store that is older than a family gets it when it is opened.
+        options.create_missing_column_families(true);
         options.set_paranoid_checks(true);
         options.set_max_total_wal_size(WAL_LEN_MAX);
         options.set_track_and_verify_wals_in_manifest(true);
@@ -191,6 +195,20 @@ impl Db {
             .map(|row| row.map_err(|e| StoreError::db("scanning", e)))
     }
 
+    /// The last row whose key starts with `prefix` and is not above `key`.
+    pub(crate) fn last_up_to(
+        &self,
+        family: Family,
+        prefix: &[u8],
+        key: &[u8],
+    ) -> Result<Option<OwnedRow>> {
+        let mut options = ReadOptions::default();
+        options.set_iterate_lower_bound(prefix.to_vec());
+        let mode = IteratorMode::From(key, Direction::Reverse);
+        let mut rows = self.inner.iterator_cf_opt(self.handle(family), options, mode);
+        rows.next().transpose().map_err(|e| StoreError::db("scanning", e))
+    }
+
     /// Starts a batch.
     pub(crate) fn batch(&self) -> Batch<'_> {
         Batch { db: self, inner: WriteBatch::default() }
@@ -216,6 +234,7 @@ impl Db {
         options.set_no_slowdown(true);
         match durability {
             Durability::Synced => options.set_sync(true),
+            Durability::Logged => {}
             Durability::Unlogged => options.disable_wal(true),
         }
         match self.inner.write_opt(batch.inner, &options) {

@@ -301,8 +301,7 @@ impl Ingest<'_> {
         } else if new.count == 0 && self.files.has(repo, &id)? {
             return Ok(report);
         }
-        batch.put(Family::RepoFile, &keys::repo_file(repo, &id), &[]);
-        db.commit(batch, Durability::Synced)?;
+        self.files.commit_right(repo, &id, head.len, batch)?;
         Ok(report)
     }
 }

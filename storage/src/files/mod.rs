@@ -8,8 +8,12 @@
 //! hash.
 
 mod cache;
+mod gate;
 mod ingest;
+mod keep;
+mod partial;
 mod reader;
+mod rights;
 mod spans;
 #[cfg(test)]
 mod tests;
@@ -23,14 +27,18 @@ use parking_lot::Mutex;
 
 use crate::chunk::chunker::BufferPool;
 use crate::chunks::{ChunkStore, ChunkTotals};
-use crate::db::{Db, Durability, Family, keys};
+use crate::db::{Db, Family, keys};
 use crate::error::{Result, StoreError};
-use crate::id::{FileId, RepoId};
+use crate::id::{ChunkId, FileId, RepoId};
 use crate::manifest::{ChunkRef, FileHead, Segment};
 use crate::read::ChunkSpan;
 use cache::ChunkCache;
+use gate::Gate;
 pub use ingest::FileReport;
+pub use partial::{PartialUpload, PlannedFile};
 pub use reader::FileReader;
+use rights::RightsBook;
+pub use spans::FileSpans;
 
 /// Decoded heads kept. A head is small but for very large files (25 bytes per GB).
 const HEADS_CACHED: NonZeroUsize = NonZeroUsize::new(256).expect("not zero");
@@ -54,6 +62,10 @@ struct Inner {
     heads: Mutex<LruCache<FileId, Arc<FileHead>>>,
     segments: Mutex<LruCache<(FileId, u32), Arc<Segment>>>,
     decoded: ChunkCache,
+    rights: RightsBook,
+    /// Chunks that are being kept, and files that are being put together, at once.
+    adding: Gate,
+    finishing: Gate,
 }
 
 impl FileStore {
@@ -65,6 +77,9 @@ impl FileStore {
             heads: Mutex::new(LruCache::new(HEADS_CACHED)),
             segments: Mutex::new(LruCache::new(SEGMENTS_CACHED)),
             decoded: ChunkCache::new(chunk_cache_len),
+            rights: RightsBook::default(),
+            adding: Gate::new(partial::ADDS_MAX),
+            finishing: Gate::new(partial::FINISHES_MAX),
         };
         Self { inner: Arc::new(inner) }
     }
@@ -83,14 +98,6 @@ impl FileStore {
         Ok(Some(head))
     }
 
-    /// Whether `repo` has a right to the file.
-    ///
-    /// # Errors
-    /// When the store cannot be read.
-    pub fn has(&self, repo: RepoId, id: &FileId) -> Result<bool> {
-        self.inner.db.contains(Family::RepoFile, &keys::repo_file(repo, id))
-    }
-
     /// The files that `repo` has a right to, in the order of their ids.
     pub fn files(&self, repo: RepoId) -> impl Iterator<Item = Result<FileId>> + '_ {
         self.inner.db.scan(Family::RepoFile, &repo.0.to_be_bytes()).map(|row| {
@@ -102,35 +109,6 @@ impl FileStore {
                 reason: "the key does not have 36 bytes",
             })
         })
-    }
-
-    /// Gives `repo` a right to a file that is here.
-    ///
-    /// # Errors
-    /// [`StoreError::MissingFile`] when it is not.
-    pub fn grant(&self, repo: RepoId, id: &FileId) -> Result<()> {
-        self.head(id)?.ok_or(StoreError::MissingFile { id: *id })?;
-        if self.has(repo, id)? {
-            return Ok(());
-        }
-        let mut batch = self.inner.db.batch();
-        batch.put(Family::RepoFile, &keys::repo_file(repo, id), &[]);
-        self.inner.db.commit(batch, Durability::Synced)
-    }
-
-    /// Takes the right of `repo` away; says whether it had one. The bytes go with the next
-    /// collection.
-    ///
-    /// # Errors
-    /// When the store cannot be written.
-    pub fn remove(&self, repo: RepoId, id: &FileId) -> Result<bool> {
-        if !self.has(repo, id)? {
-            return Ok(false);
-        }
-        let mut batch = self.inner.db.batch();
-        batch.delete(Family::RepoFile, &keys::repo_file(repo, id));
-        self.inner.db.commit(batch, Durability::Synced)?;
-        Ok(true)
     }
 
     /// The chunks that cover `offset..offset + len`, clipped to the file's end, in order. The first
@@ -201,6 +179,17 @@ impl FileStore {
             filled += count;
         }
         Ok(filled)
+    }
+
+    /// A chunk by its id alone, verified, whichever file has it; `None` when it is not stored. Only
+    /// for an owner from whom nothing is hidden.
+    ///
+    /// # Errors
+    /// [`StoreError::DamagedChunk`].
+    pub fn plain_chunk(&self, id: &ChunkId) -> Result<Option<Bytes>> {
+        let meta = self.inner.chunks.metas(&[*id])?.pop().flatten();
+        let Some(meta) = meta else { return Ok(None) };
+        self.inner.chunks.get(&ChunkRef { id: *id, len: meta.len })
     }
 
     /// All stored chunks together. Reads every meta row: about a second per million chunks.

@@ -11,7 +11,7 @@ use bytes::{Buf, Bytes};
 use crossbeam_channel::{Receiver, bounded};
 
 use super::FileStore;
-use super::spans::Spans;
+use super::spans::FileSpans;
 use crate::error::{Result, StoreError};
 use crate::id::FileId;
 
@@ -36,7 +36,7 @@ pub struct FileReader {
 }
 
 enum Source {
-    InPlace { files: FileStore, id: FileId, spans: Spans },
+    InPlace { files: FileStore, id: FileId, spans: FileSpans },
     Ahead { queues: Vec<Receiver<Result<Bytes>>>, turn: usize, threads: Vec<JoinHandle<()>> },
 }
 

@@ -8,8 +8,8 @@ use crate::id::FileId;
 use crate::manifest::{FileHead, Segment};
 use crate::read::ChunkSpan;
 
-/// The chunks that cover `next..end`, in order. Ends after an error.
-pub(super) struct Spans {
+/// The chunks that cover a part of a file, in order. Ends after an error.
+pub struct FileSpans {
     files: FileStore,
     id: FileId,
     head: Arc<FileHead>,
@@ -20,15 +20,23 @@ pub(super) struct Spans {
 }
 
 impl FileStore {
+    /// All chunks of the file in order, one segment in memory at a time.
+    ///
+    /// # Errors
+    /// [`StoreError::MissingFile`] when the file is not here.
+    pub fn spans_of(&self, id: &FileId) -> Result<FileSpans> {
+        self.spans(id, 0, u64::MAX)
+    }
+
     /// The chunks that cover `offset..offset + len`, clipped to the file's end.
-    pub(super) fn spans(&self, id: &FileId, offset: u64, len: u64) -> Result<Spans> {
+    pub(super) fn spans(&self, id: &FileId, offset: u64, len: u64) -> Result<FileSpans> {
         let head = self.head(id)?.ok_or(StoreError::MissingFile { id: *id })?;
         let end = offset.saturating_add(len).min(head.len);
-        Ok(Spans { files: self.clone(), id: *id, head, next: offset, end, at_hand: None })
+        Ok(FileSpans { files: self.clone(), id: *id, head, next: offset, end, at_hand: None })
     }
 }
 
-impl Spans {
+impl FileSpans {
     /// The part of the file that was asked for and is there, as offsets.
     pub(super) fn bounds(&self) -> (u64, u64) {
         (self.next, self.end.max(self.next))
@@ -50,7 +58,7 @@ impl Spans {
     }
 }
 
-impl Iterator for Spans {
+impl Iterator for FileSpans {
     type Item = Result<ChunkSpan>;
 
     fn next(&mut self) -> Option<Result<ChunkSpan>> {

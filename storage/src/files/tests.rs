@@ -3,6 +3,7 @@
 mod damage;
 mod model;
 mod parallel;
+mod partial;
 
 use std::io::{self, Read};
 
@@ -12,6 +13,7 @@ use tempfile::TempDir;
 use super::*;
 use crate::chunk::chunker::{CHUNK_LEN_MAX, CHUNK_LEN_MIN, RUN_LEN};
 use crate::chunk::samples;
+use crate::db::Durability;
 use crate::manifest::FILE_LEN_MAX;
 use crate::progress::{NoProgress, Progress, Unit};
 use crate::read::Pointer;

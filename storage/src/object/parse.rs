@@ -64,6 +64,13 @@ pub struct TreeEntries<'a> {
     rest: &'a [u8],
 }
 
+impl TreeEntries<'_> {
+    /// Bytes that have not been read.
+    pub(crate) fn rest_len(&self) -> usize {
+        self.rest.len()
+    }
+}
+
 /// Iterates over a tree's entries in the order in which they stand.
 ///
 /// Each item is an entry, or what makes the rest unreadable; after an error the iterator ends.

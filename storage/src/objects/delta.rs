@@ -162,6 +162,27 @@ pub(crate) mod tests {
         encoder.finish().expect("memory")
     }
 
+    /// Ways to make `target` from `base`: with pieces of several lengths, copied when the base has
+    /// them anywhere.
+    pub(crate) fn deltas(base: &[u8], target: &[u8]) -> Vec<Vec<u8>> {
+        let with = |piece_len: usize| {
+            let mut out = Vec::new();
+            crate::row::put_varint(&mut out, base.len() as u64);
+            crate::row::put_varint(&mut out, target.len() as u64);
+            for piece in target.chunks(piece_len) {
+                match base.windows(piece.len()).position(|window| window == piece) {
+                    Some(at) => out.extend([0x91, at as u8, piece.len() as u8]),
+                    None => {
+                        out.push(piece.len() as u8);
+                        out.extend_from_slice(piece);
+                    }
+                }
+            }
+            out
+        };
+        [3, 17, 29, 31, 60, 100].map(with).to_vec()
+    }
+
     #[test]
     fn inflates_exactly_what_was_announced() {
         let stream = deflate(&[5; 1000]);

@@ -20,6 +20,17 @@ const EXPANSION_MAX: u64 = 2_000;
 /// bounds the work of one read.
 pub(crate) const DEPTH_MAX: u8 = 250;
 
+/// Most levels of trees below each other, the root's counted: what git takes by default
+/// (`core.maxTreeDepth`). A repository with more could be pushed to and never cloned.
+pub(crate) const TREE_DEPTH_MAX: u16 = 2_048;
+/// Trees with fewer levels within a pack are not followed into the repository to see how deep they
+/// are there.
+pub(crate) const TREE_DEPTH_TRUSTED: u16 = 64;
+/// Most different objects that a pack's objects may name beside those in the pack: each takes some
+/// 50 bytes of memory. A commit that rewrites every directory of the largest public monorepos names
+/// a million.
+pub(crate) const LINKS_OUTSIDE_MAX: u64 = 8_000_000;
+
 /// Deflate streams over this length are cut into parts of this length, in bytes.
 pub(crate) const PART_LEN: usize = 1 << 20;
 

@@ -19,6 +19,7 @@
 //!    stored, and outside bases, are looked up again under the lock, and written from the
 //!    quarantine file if they have gone.
 
+mod batch;
 mod cache;
 mod compose;
 mod delta;
@@ -29,7 +30,9 @@ mod pack_index;
 mod part;
 mod resolve;
 pub(crate) mod row;
+mod send;
 mod stream;
+mod usage;
 
 use std::sync::Arc;
 
@@ -42,11 +45,15 @@ use crate::object::pointer::POINTER_LEN_MAX;
 use crate::object::{Object, ObjectHeader, ObjectKind, hash_object};
 use crate::read::{ObjectStat, Pointer};
 use cache::BaseCache;
+#[cfg(test)]
+pub(crate) use delta::tests::{deflate as deflate_for_tests, deltas as delta_for_tests};
+pub(crate) use delta::{Instruction, lengths as delta_lengths, take_instruction};
 pub use export::ExportReport;
 pub use ingest::{IngestOptions, IngestReport, PackInput, PreparedPack};
 pub use limits::PackLimits;
 use resolve::Inflated;
 use row::Row;
+pub use send::{SendOptions, SendReport};
 use stream::BlobStreams;
 
 /// Keys looked up in one go.
@@ -103,6 +110,22 @@ impl ObjectStore {
         Ok(stats)
     }
 
+    /// The kind of each object that is stored, in the order of `ids`.
+    ///
+    /// # Errors
+    /// When the database cannot be read.
+    pub fn kinds(&self, ids: &[ObjectId]) -> Result<Vec<Option<ObjectKind>>> {
+        let mut kinds = Vec::with_capacity(ids.len());
+        for ids in ids.chunks(ROW_LOOKUP_COUNT) {
+            let keys = ids.iter().map(ObjectId::as_bytes);
+            for (id, value) in ids.iter().zip(self.db.multi_get(Family::Object, keys, false)?) {
+                let kind = value.map(|v| Row::parse(id, &v).map(|row| row.header.kind));
+                kinds.push(kind.transpose()?);
+            }
+        }
+        Ok(kinds)
+    }
+
     /// A whole object. Its hash was checked when it came in and is not checked again: see
     /// [`Self::read_verified`].
     ///
@@ -110,7 +133,7 @@ impl ObjectStore {
     /// [`StoreError::MissingObject`] for a base that is gone, [`StoreError::DamagedRow`] for
     /// damage.
     pub fn read(&self, id: &ObjectId) -> Result<Option<Object>> {
-        let found = resolve::resolve(&self.db, &self.inflated, id)?;
+        let found = resolve::resolve(&*self.db, &self.inflated, id)?;
         Ok(found.map(|(kind, data)| Object { kind, data }))
     }
 

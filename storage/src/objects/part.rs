@@ -6,7 +6,7 @@ use sha2::{Digest, Sha256};
 
 use super::limits::PART_LEN;
 use super::row::{Body, Parts, Row};
-use crate::db::{Db, Durability, Family, keys};
+use crate::db::{Db, Durability, Family, Rows, keys};
 use crate::error::{Result, StoreError};
 use crate::id::ObjectId;
 
@@ -16,7 +16,7 @@ pub(crate) fn part_count(len: u64) -> u64 {
 }
 
 /// The deflate stream of a row, all of it.
-pub(crate) fn stream<'a>(db: &Db, id: &ObjectId, row: &Row<'a>) -> Result<Cow<'a, [u8]>> {
+pub(crate) fn stream<'a>(db: &dyn Rows, id: &ObjectId, row: &Row<'a>) -> Result<Cow<'a, [u8]>> {
     let parts = match row.body {
         Body::Inline(stream) => return Ok(Cow::Borrowed(stream)),
         Body::Parts(parts) => parts,
@@ -29,7 +29,12 @@ pub(crate) fn stream<'a>(db: &Db, id: &ObjectId, row: &Row<'a>) -> Result<Cow<'a
 }
 
 /// One part of a stream.
-pub(crate) fn read_part(db: &Db, id: &ObjectId, index: u64, parts: &Parts) -> Result<Vec<u8>> {
+pub(crate) fn read_part(
+    db: &dyn Rows,
+    id: &ObjectId,
+    index: u64,
+    parts: &Parts,
+) -> Result<Vec<u8>> {
     let damaged = |reason| StoreError::DamagedRow {
         family: "object_part",
         key: format!("{id} part {index}"),

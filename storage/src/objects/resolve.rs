@@ -11,7 +11,7 @@ use super::cache::{BaseCache, Weigh};
 use super::compose::compose;
 use super::row::{Encoding, Row};
 use super::{delta, part};
-use crate::db::{Db, Family};
+use crate::db::{Family, Rows};
 use crate::error::{Result, StoreError};
 use crate::id::ObjectId;
 use crate::object::ObjectKind;
@@ -55,7 +55,7 @@ struct Chain {
 
 /// Kind and content of an object; `None` when it is absent.
 pub(crate) fn resolve(
-    db: &Db,
+    db: &dyn Rows,
     cache: &BaseCache<ObjectId, Inflated>,
     id: &ObjectId,
 ) -> Result<Option<(ObjectKind, Bytes)>> {
@@ -74,7 +74,11 @@ pub(crate) fn resolve(
     Ok(Some((kind, Bytes::from(data))))
 }
 
-fn descend(db: &Db, cache: &BaseCache<ObjectId, Inflated>, id: &ObjectId) -> Result<Option<Chain>> {
+fn descend(
+    db: &dyn Rows,
+    cache: &BaseCache<ObjectId, Inflated>,
+    id: &ObjectId,
+) -> Result<Option<Chain>> {
     let mut deltas: Vec<Delta> = Vec::new();
     let mut next = *id;
     loop {
@@ -108,7 +112,7 @@ fn descend(db: &Db, cache: &BaseCache<ObjectId, Inflated>, id: &ObjectId) -> Res
     }
 }
 
-fn inflate(db: &Db, id: &ObjectId) -> Result<Option<Inflated>> {
+fn inflate(db: &dyn Rows, id: &ObjectId) -> Result<Option<Inflated>> {
     let Some(value) = db.get(Family::Object, id.as_bytes())? else { return Ok(None) };
     let row = Row::parse(id, &value)?;
     let stream = part::stream(db, id, &row)?;

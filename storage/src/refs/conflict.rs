@@ -3,12 +3,14 @@
 //! What counts is the state after the transaction: a reference that it deletes stands in nobody's
 //! way. Only a name that is new can bring a conflict in, since there was none before.
 
+use std::collections::{BTreeMap, BTreeSet};
+
 use crate::db::{Db, Family, keys};
 use crate::error::{Result, StoreError};
 use crate::id::RepoId;
 use crate::name::RefName;
 
-use super::{Change, decode_name};
+use super::{Change, RefEdit, decode_name};
 
 /// From this many new names on, one pass over all references is cheaper than looking each name up.
 const ONE_PASS_COUNT: usize = if cfg!(test) { 3 } else { 128 };
@@ -48,6 +50,63 @@ pub(super) fn check(db: &Db, repo: RepoId, changes: &[Change<'_>]) -> Result<()>
         }
     }
     Ok(())
+}
+
+/// As [`check`], each creation for itself in the order of `order`: one that conflicts is left out
+/// of `changes` and noted.
+pub(super) fn check_each<'a>(
+    db: &Db,
+    repo: RepoId,
+    changes: &mut Vec<Change<'a>>,
+    order: &[&'a RefEdit],
+    failed: &mut BTreeMap<&'a [u8], StoreError>,
+) -> Result<()> {
+    let created: BTreeSet<&[u8]> =
+        changes.iter().filter(|c| c.old.is_none()).map(|c| c.name.as_bytes()).collect();
+    if created.is_empty() {
+        return Ok(());
+    }
+    let deleted: Vec<&[u8]> =
+        changes.iter().filter(|c| c.new.is_none()).map(|c| c.name.as_bytes()).collect();
+    let untouched = if created.len() < ONE_PASS_COUNT {
+        Untouched::Stored { db, repo, deleted }
+    } else {
+        Untouched::Loaded(load(db, repo, &deleted)?)
+    };
+    let mut made: BTreeSet<&[u8]> = BTreeSet::new();
+    for edit in order {
+        let name = &edit.name;
+        if !created.contains(name.as_bytes()) {
+            continue;
+        }
+        let other = match beside(&made, name) {
+            Some(other) => Some(other),
+            None => match untouched.in_directory(name)? {
+                Some(other) => Some(other),
+                None => untouched.above(&[], name)?,
+            },
+        };
+        match other {
+            None => drop(made.insert(name.as_bytes())),
+            Some(other) => {
+                let name = name.clone();
+                failed.insert(edit.name.as_bytes(), StoreError::RefConflict { name, other });
+            }
+        }
+    }
+    changes.retain(|change| !failed.contains_key(change.name.as_bytes()));
+    Ok(())
+}
+
+/// One of `names` that is a directory of `name`, or lies in it.
+fn beside(names: &BTreeSet<&[u8]>, name: &RefName) -> Option<RefName> {
+    let directory = [name.as_bytes(), b"/"].concat();
+    let below = names.range(directory.as_slice()..).next();
+    let below = below.filter(|other| other.starts_with(&directory));
+    let slashes = name.as_bytes().iter().enumerate().filter(|(_, byte)| **byte == b'/');
+    let mut fronts = slashes.filter_map(|(index, _)| name.as_bytes().get(..index));
+    let other = below.copied().or_else(|| fronts.find(|front| names.contains(front)))?;
+    RefName::new(other).ok()
 }
 
 /// All references of the repository but the deleted ones.

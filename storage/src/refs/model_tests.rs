@@ -139,3 +139,44 @@ fn random_transactions_behave_like_a_map() {
         }
     });
 }
+
+#[test]
+fn each_for_itself_is_as_one_by_one() {
+    let (test, refs, _) = fixture();
+    let repos = RepoStore::new(test.db.clone());
+    let count = std::cell::Cell::new(0u32);
+    let transactions = prop::collection::vec(prop::collection::vec(edit(), 1..9), 1..20);
+    proptest!(ProptestConfig::with_cases(48), |(transactions in transactions)| {
+        let make = || {
+            count.set(count.get() + 1);
+            let repo_name = crate::RepoName::new(&format!("e{}", count.get())).expect("valid");
+            let repo = repos.create(&repo_name, Visibility::Private).expect("made").id;
+            test.add_members(repo, &[id(1), id(2), id(3)]);
+            repo
+        };
+        let (all, single) = (make(), make());
+        for mut edits in transactions {
+            let mut names = BTreeSet::new();
+            edits.retain(|edit| names.insert(edit.name.clone()));
+            let together = RefTransaction { edits: edits.clone() };
+            let mut failed = refs.apply_each(all, &together).expect("applied");
+            let mut expected = BTreeMap::new();
+            for deletes in [true, false] {
+                for edit in edits.iter().filter(|edit| edit.new.is_none() == deletes) {
+                    let alone = RefTransaction { edits: vec![edit.clone()] };
+                    let outcome = refs.apply(single, &alone);
+                    expected.insert(edit.name.clone(), outcome.map_err(|error| kind(&error)));
+                }
+            }
+            for edit in &edits {
+                let failure = failed.remove(&edit.name);
+                let outcome = failure.map_or(Ok(()), |error| Err(kind(&error)));
+                prop_assert_eq!(&outcome, &expected[&edit.name], "{}", edit.name);
+            }
+            let listed = |repo| refs.list(repo, b"").expect("listed");
+            prop_assert_eq!(listed(all), listed(single));
+        }
+        let row = refs.outbox().rows_after(0).last();
+        prop_assert!(row.is_none_or(|row| row.is_ok()));
+    });
+}

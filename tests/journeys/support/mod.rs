@@ -1,7 +1,15 @@
 //! What the journeys share: a world to work in, repositories to import, a server to download from.
 
+pub mod cgi;
+pub mod client;
 pub mod lfs_server;
+pub mod pack;
+pub mod proxy;
+pub mod raw;
+pub mod registry;
 pub mod repos;
+pub mod server;
+pub mod wire;
 pub mod world;
 
 pub use world::World;

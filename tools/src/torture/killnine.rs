@@ -5,7 +5,7 @@ use std::process::Command;
 use std::sync::mpsc;
 use std::time::Duration;
 
-use super::subject::{Subject, kill_group, make_work, text};
+use super::subject::{Subject, adopt_orphans, kill_group, make_work, text, wait_group};
 use super::{Plan, wait_for};
 use crate::args::Args;
 use crate::random::Random;
@@ -16,9 +16,10 @@ use crate::random::Random;
 /// Wrong arguments, or the first round that failed, with its number and delay.
 pub fn run(args: Args) -> Result<(), String> {
     let plan = Plan::read(args, "killnine", 50)?;
+    adopt_orphans();
     let work = make_work(&plan.folder, 2, plan.object_count, plan.seed)?;
     let (before, interrupted) = work.split_at(2);
-    let first = Subject::new(&plan.program, &plan.folder.join("first"));
+    let first = Subject::new(&plan.program, &plan.folder.join("first"), plan.serves);
     first.init()?;
     for piece in before {
         first.finish(piece)?;
@@ -27,7 +28,7 @@ pub fn run(args: Args) -> Result<(), String> {
     let mut unfinished_count = 0;
     for round in 0..plan.rounds {
         let piece = &interrupted[(round % 2) as usize];
-        let subject = Subject::new(&plan.program, &plan.folder.join("store"));
+        let subject = Subject::new(&plan.program, &plan.folder.join("store"), plan.serves);
         copy(&first, &subject)?;
         let took = subject.finish(piece)?;
         copy(&first, &subject)?;
@@ -38,11 +39,13 @@ pub fn run(args: Args) -> Result<(), String> {
         let running = matches!(child.try_wait(), Ok(None));
         kill_group(child.id())?;
         child.wait().map_err(|error| error.to_string())?;
+        wait_group(child.id())?;
         unfinished_count += u64::from(running);
         let verify = || {
             for piece in before {
                 subject.check(piece, &plan.folder)?;
             }
+            subject.check_interrupted(piece, &plan.folder)?;
             subject.finish(piece)?;
             subject.check(piece, &plan.folder)
         };

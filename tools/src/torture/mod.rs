@@ -2,8 +2,9 @@
 //!
 //! Each round starts from a store with work that was acknowledged, interrupts more work, and then
 //! demands: the store opens, what was acknowledged is whole, the interrupted work can be finished,
-//! and git says that it is right. Seeds are printed; the same seed gives the same inputs and
-//! delays, the machine's own timing aside.
+//! and git says that it is right. With `--served` the work is pushes and LFS uploads to a running
+//! server, which is killed the moment a client was told that its work is done. Seeds are printed;
+//! the same seed gives the same inputs and delays, the machine's own timing aside.
 
 pub mod killnine;
 pub mod powercut;
@@ -25,6 +26,8 @@ struct Plan {
     folder: PathBuf,
     /// Objects of each repository that is imported.
     object_count: usize,
+    /// Work comes by push and upload to a server, not by commands.
+    serves: bool,
 }
 
 impl Plan {
@@ -36,11 +39,12 @@ impl Plan {
         let object_count = args.option("--objects")?.unwrap_or(6000);
         let folder: Option<PathBuf> = args.option("--dir")?;
         let folder = folder.unwrap_or_else(std::env::temp_dir);
+        let serves = args.flag("--served");
         args.finish()?;
         let folder = folder.join(format!("mega-{name}-{}", std::process::id()));
         std::fs::create_dir_all(&folder).map_err(|e| format!("{}: {e}", folder.display()))?;
         println!("{name}: {rounds} rounds, seed {seed}, in {}", folder.display());
-        Ok(Self { program, rounds, seed, folder, object_count })
+        Ok(Self { program, rounds, seed, folder, object_count, serves })
     }
 
     /// Takes the folder away; after a failure it is left for whoever looks into it.

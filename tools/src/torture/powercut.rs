@@ -15,7 +15,7 @@ use std::sync::atomic::{AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex, mpsc};
 use std::time::{Duration, Instant};
 
-use super::subject::{Subject, Work, kill_group, make_work, text};
+use super::subject::{Subject, Work, adopt_orphans, kill_group, make_work, text, wait_group};
 use super::{Plan, wait_for};
 use crate::args::Args;
 use crate::random::Random;
@@ -37,6 +37,7 @@ pub fn run(args: Args) -> Result<(), String> {
         return Ok(());
     }
     let plan = Plan::read(args, "powercut", 20)?;
+    adopt_orphans();
     own_mounts().map_err(|error| format!("a mount namespace of our own: {error}"))?;
     let work = make_work(&plan.folder, 3, plan.object_count, plan.seed)?;
     prove_bite(&plan.folder)?;
@@ -84,7 +85,7 @@ fn prove_bite(folder: &Path) -> Result<(), String> {
 fn rehearse(plan: &Plan, work: &[Work]) -> Result<Duration, String> {
     let image = Image::fresh(&plan.folder)?;
     let subject = image.mount()?;
-    let subject = Subject::new(&plan.program, &subject);
+    let subject = Subject::new(&plan.program, &subject, plan.serves);
     subject.init()?;
     let start = Instant::now();
     for piece in work {
@@ -98,7 +99,7 @@ fn rehearse(plan: &Plan, work: &[Work]) -> Result<Duration, String> {
 /// One round. Returns how many pieces of work had been acknowledged.
 fn cut(plan: &Plan, work: &[Work], delay: Duration) -> Result<usize, String> {
     let image = Image::fresh(&plan.folder)?;
-    let subject = Subject::new(&plan.program, &image.mount()?);
+    let subject = Subject::new(&plan.program, &image.mount()?, plan.serves);
     subject.init()?;
     sync(&image)?;
     let acked_count = Arc::new(AtomicUsize::new(0));
@@ -115,16 +116,17 @@ fn cut(plan: &Plan, work: &[Work], delay: Duration) -> Result<usize, String> {
     wait_for(delay, &done);
     let acked = acked_count.load(Ordering::SeqCst);
     image.shut_down()?;
-    if let Some(group) = *running.lock().map_err(poisoned)? {
-        kill_group(group)?;
-    }
+    let group = *running.lock().map_err(poisoned)?;
+    group.map(kill_group).transpose()?;
     worker.join().map_err(poisoned)??;
+    group.map(wait_group).transpose()?;
     image.unmount()?;
     image.mount()?;
     for piece in &work[..acked] {
         subject.check(piece, &plan.folder)?;
     }
     for piece in &work[acked..] {
+        subject.check_interrupted(piece, &plan.folder)?;
         subject.finish(piece)?;
         subject.check(piece, &plan.folder)?;
     }

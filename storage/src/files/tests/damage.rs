@@ -1,5 +1,6 @@
 //! Rows that are not what they should be: an error that names them, never other bytes.
 
+use crate::db::Durability;
 use proptest::prelude::*;
 
 use super::*;

@@ -28,6 +28,8 @@ pub(super) struct Plan {
     pub(super) generation: u64,
     pub(super) rows: Vec<PlannedRow>,
     pub(super) members: Vec<ObjectId>,
+    /// Length of the new members' streams as they came, in bytes.
+    pub(super) members_len: u64,
 }
 
 /// What the store has for an entry's id.
@@ -59,9 +61,14 @@ pub(super) fn plan(
         }
     }
     let own = firsts.sorted.iter().filter(|&&p| resolved.entries[p as usize].outside.is_none());
-    let ids: Vec<ObjectId> = own.map(|&p| resolved.objects[p as usize].id).collect();
+    let own: Vec<u32> = own.copied().collect();
+    let ids: Vec<ObjectId> = own.iter().map(|&p| resolved.objects[p as usize].id).collect();
     let members = store.are_members(repo, &ids)?;
-    plan.members = ids.into_iter().zip(members).filter(|(_, m)| !m).map(|(id, _)| id).collect();
+    for ((id, position), _) in ids.into_iter().zip(own).zip(members).filter(|(_, m)| !m) {
+        let entry = &resolved.entries[position as usize];
+        plan.members.push(id);
+        plan.members_len += entry.end - entry.stream;
+    }
     Ok(plan)
 }
 
@@ -177,7 +184,7 @@ fn compare(
             let missing = || StoreError::MissingObject { id: object.id };
             let value = store.db.get(Family::Object, object.id.as_bytes())?.ok_or_else(missing)?;
             let row = Row::parse(&object.id, &value)?;
-            let stream = crate::objects::part::stream(&store.db, &object.id, &row)?;
+            let stream = crate::objects::part::stream(&*store.db, &object.id, &row)?;
             if *stream == *reader.stream(position)? {
                 continue;
             }

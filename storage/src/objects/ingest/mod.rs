@@ -7,8 +7,10 @@
 
 mod bases;
 mod by_id;
+mod connect;
 mod content;
 mod filter;
+mod links;
 mod quarantine;
 mod resolve;
 mod special;
@@ -23,7 +25,8 @@ use std::io::Read;
 use std::path::Path;
 
 use super::{ObjectStore, PackLimits, limits};
-use crate::error::Result;
+use crate::db::{Family, keys};
+use crate::error::{Result, StoreError};
 use crate::id::{ObjectId, RepoId};
 use crate::object::check::Problem;
 use crate::progress::{Progress, Unit};
@@ -32,7 +35,8 @@ pub(super) use bases::entry_header;
 use filter::Plan;
 use quarantine::Quarantine;
 use resolve::Resolved;
-pub(super) use whole::deflate;
+#[cfg(test)]
+use whole::deflate;
 pub(super) use write::DEFLATE_LEVEL;
 use write::Rows;
 
@@ -54,6 +58,8 @@ pub enum PackInput<'a> {
 pub struct IngestOptions {
     /// What the pack may ask for.
     pub limits: PackLimits,
+    /// Collect what the objects name, for [`PreparedPack::check_connected`].
+    pub links: bool,
 }
 
 /// What a pack brought.
@@ -85,6 +91,8 @@ pub struct PreparedPack<'a> {
     resolved: Resolved,
     plan: Plan,
     rows: Rows,
+    /// What the pack's objects name outside of it, once that has been checked.
+    outside: Vec<ObjectId>,
 }
 
 impl ObjectStore {
@@ -119,25 +127,52 @@ impl ObjectStore {
         let entries = bases::link(self, repo, &mut quarantine, &options.limits)?;
         let count = entries.len() as u64;
         progress.start("resolving objects", Some(count), Unit::Objects);
-        let mut resolved = resolve::resolve(&quarantine, entries, &options.limits, progress)?;
+        let mut resolved = resolve::resolve(&quarantine, entries, options, progress)?;
         special::check(self, repo, &quarantine, &mut resolved)?;
         let plan = filter::plan(self, repo, &quarantine, &resolved)?;
         let rows = Rows::write(self, repo, &quarantine, &resolved, &plan)?;
-        Ok(PreparedPack { store: self, repo, quarantine, resolved, plan, rows })
+        Ok(PreparedPack {
+            store: self,
+            repo,
+            quarantine,
+            resolved,
+            plan,
+            rows,
+            outside: Vec::new(),
+        })
     }
 }
 
 impl PreparedPack<'_> {
+    /// Length of the pack, in bytes.
+    pub fn pack_len(&self) -> u64 {
+        self.quarantine.pack_len
+    }
+
+    /// Entries in the pack.
+    pub fn object_count(&self) -> u64 {
+        self.quarantine.entry_count
+    }
+
+    /// The first finding of each content check that found something.
+    pub fn problems(&self) -> impl Iterator<Item = (&ObjectId, &Problem)> {
+        self.resolved.problems.firsts.values().map(|(id, problem)| (id, problem))
+    }
+
     /// Makes the pack's objects visible in the repository. Durable when it returns.
     ///
     /// # Errors
-    /// When the database cannot be written; the old state then stays.
+    /// [`StoreError::RepoGone`]; when the database cannot be written. The old state then stays.
     pub fn commit(self) -> Result<IngestReport> {
-        let Self { store, repo, quarantine, resolved, mut plan, mut rows } = self;
+        let Self { store, repo, quarantine, resolved, mut plan, mut rows, outside } = self;
         let guard = store.db.commit_lock();
+        if !store.db.contains(Family::Repo, &keys::repo_record(repo))? {
+            return Err(StoreError::RepoGone { id: repo });
+        }
         if store.db.generation() != plan.generation {
             // Another pack has landed, or a sweep: what was absent may be there, what was there may
             // be gone.
+            connect::still_there(store, repo, &outside)?;
             let again = filter::plan(store, repo, &quarantine, &resolved)?;
             if again.rows != plan.rows || again.members != plan.members {
                 rows = Rows::write(store, repo, &quarantine, &resolved, &again)?;
@@ -160,9 +195,8 @@ fn report(quarantine: &Quarantine, resolved: Resolved, new_count: u64) -> Ingest
         resolved.objects.iter().filter_map(|o| o.pointer.as_deref().copied()).collect();
     pointers.sort_by_key(|p| (p.file, p.len));
     pointers.dedup();
-    let mut problems = resolved.problems;
+    let mut problems = resolved.problems.listed;
     problems.sort_by_key(|(id, _)| *id);
-    problems.truncate(limits::PROBLEMS_MAX);
     IngestReport {
         pack_id: quarantine.id,
         object_count: quarantine.entry_count,
@@ -170,7 +204,7 @@ fn report(quarantine: &Quarantine, resolved: Resolved, new_count: u64) -> Ingest
         pack_len: quarantine.pack_len,
         inflated_len: resolved.inflated_len,
         problems,
-        problem_count: resolved.problem_count,
+        problem_count: resolved.problems.count,
         pointers,
     }
 }

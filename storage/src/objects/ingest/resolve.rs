@@ -1,15 +1,17 @@
 //! The one pass over a pack: every object is hashed, checked, searched for a pointer, while its
 //! bytes are at hand.
 
+use std::collections::BTreeMap;
 use std::sync::atomic::{AtomicU64, Ordering};
 
 use parking_lot::Mutex;
 
 use super::bases::Entry;
 use super::content::Contents;
+use super::links::Links;
 use super::quarantine::{Quarantine, malformed};
 use super::traverse::traverse;
-use super::{PackLimits, limits};
+use super::{IngestOptions, limits};
 use crate::error::{PackError, Result, StoreError};
 use crate::id::ObjectId;
 use crate::object::check::{self, Problem, SpecialBlobs};
@@ -33,12 +35,32 @@ pub(super) struct PackObject {
     pub(super) pointer: Option<Box<Pointer>>,
 }
 
+/// What the content checks found: so many are listed, the others counted. The first of each check
+/// is kept whatever comes before it, since somebody may weigh the checks.
+#[derive(Default)]
+pub(super) struct Problems {
+    pub(super) listed: Vec<(ObjectId, Problem)>,
+    pub(super) firsts: BTreeMap<&'static str, (ObjectId, Problem)>,
+    pub(super) count: u64,
+}
+
+impl Problems {
+    pub(super) fn add(&mut self, id: ObjectId, problem: Problem) {
+        self.count += 1;
+        self.firsts.entry(problem.id).or_insert_with(|| (id, problem.clone()));
+        if self.listed.len() < limits::PROBLEMS_MAX {
+            self.listed.push((id, problem));
+        }
+    }
+}
+
 /// All objects of a pack, in the order of its entries.
 pub(super) struct Resolved {
     pub(super) entries: Vec<Entry>,
     pub(super) objects: Vec<PackObject>,
-    pub(super) problems: Vec<(ObjectId, Problem)>,
-    pub(super) problem_count: u64,
+    pub(super) problems: Problems,
+    /// What the objects name, when it was asked for.
+    pub(super) links: Option<Links>,
     /// Blobs that trees name `.gitmodules` or `.gitattributes`.
     pub(super) special: SpecialBlobs,
     pub(super) inflated_len: u64,
@@ -53,8 +75,8 @@ struct Inspection<'a> {
     inflated_len_max: u64,
     pack_len: u64,
     done: AtomicU64,
-    problems: Mutex<Vec<(ObjectId, Problem)>>,
-    problem_count: AtomicU64,
+    problems: Mutex<Problems>,
+    links: Option<Links>,
     special: Mutex<SpecialBlobs>,
 }
 
@@ -62,9 +84,10 @@ struct Inspection<'a> {
 pub(super) fn resolve(
     quarantine: &Quarantine,
     entries: Vec<Entry>,
-    limits: &PackLimits,
+    options: &IngestOptions,
     progress: &dyn Progress,
 ) -> Result<Resolved> {
+    let limits = &options.limits;
     let inspection = Inspection {
         progress,
         offsets: &quarantine.offsets,
@@ -72,8 +95,8 @@ pub(super) fn resolve(
         inflated_len_max: quarantine.inflated_len_max(limits),
         pack_len: quarantine.pack_len,
         done: AtomicU64::new(0),
-        problems: Mutex::new(Vec::new()),
-        problem_count: AtomicU64::new(0),
+        problems: Mutex::new(Problems::default()),
+        links: options.links.then(|| Links::new(quarantine.entry_count)),
         special: Mutex::new(SpecialBlobs::default()),
     };
     let contents = Contents::new(quarantine, &entries, limits)?;
@@ -90,7 +113,7 @@ pub(super) fn resolve(
         entries,
         objects,
         problems: inspection.problems.into_inner(),
-        problem_count: inspection.problem_count.into_inner(),
+        links: inspection.links,
         special: inspection.special.into_inner(),
         inflated_len: inspection.inflated_len.into_inner(),
         replay_len_max: inspection.inflated_len_max.saturating_mul(REPLAY_FACTOR),
@@ -120,6 +143,9 @@ impl Inspection<'_> {
             None
         };
         self.check(kind, &id, data);
+        if let Some(links) = &self.links {
+            links.add(kind, &id, data)?;
+        }
         Ok(PackObject { id, kind, len, pointer })
     }
 
@@ -136,10 +162,9 @@ impl Inspection<'_> {
         if found.is_empty() {
             return;
         }
-        self.problem_count.fetch_add(found.len() as u64, Ordering::Relaxed);
         let mut problems = self.problems.lock();
-        if problems.len() < limits::PROBLEMS_MAX {
-            problems.extend(found.into_iter().map(|problem| (*id, problem)));
+        for problem in found {
+            problems.add(*id, problem);
         }
     }
 }

@@ -53,8 +53,9 @@ pub(super) fn check(
             found.extend(problems(id, role, kind, len, data.as_deref()));
         }
     }
-    resolved.problem_count += found.len() as u64;
-    resolved.problems.extend(found);
+    for (id, problem) in found {
+        resolved.problems.add(id, problem);
+    }
     Ok(())
 }
 

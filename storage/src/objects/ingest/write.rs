@@ -30,6 +30,8 @@ pub(super) struct Rows {
     objects: Vec<(ObjectId, Vec<u8>)>,
     pointers: Vec<(ObjectId, [u8; 40])>,
     members: Vec<ObjectId>,
+    /// Bytes by which the repository grows.
+    members_len: u64,
     has_parts: bool,
 }
 
@@ -49,6 +51,7 @@ impl Rows {
             objects: Vec::new(),
             pointers: pointers(resolved, plan),
             members: Vec::new(),
+            members_len: plan.members_len,
             has_parts: false,
         };
         let len: u64 = plan.rows.iter().map(|row| stream_len(resolved, row)).sum();
@@ -78,6 +81,9 @@ impl Rows {
             store.db.flush(&[Family::ObjectPart])?;
         }
         let mut batch = store.db.batch();
+        if let Some(len) = store.usage_after(self.repo, self.members_len)? {
+            batch.put(Family::Repo, &keys::repo_usage(self.repo), &len.to_be_bytes());
+        }
         for (id, row) in &self.pointers {
             batch.put(Family::ObjectPointer, id.as_bytes(), row);
         }

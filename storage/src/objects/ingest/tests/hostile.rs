@@ -21,7 +21,7 @@ fn refused(pack: &[u8]) -> PackError {
 fn with_limits(pack: &[u8], limits: PackLimits) -> Result<IngestReport> {
     let fixture = Fixture::new();
     let mut input = pack;
-    let options = IngestOptions { limits };
+    let options = IngestOptions { limits, ..IngestOptions::default() };
     let input = PackInput::Stream(&mut input);
     let result = fixture.store.objects().ingest_pack(fixture.repo, input, &options, &NoProgress);
     if result.is_err() {
@@ -318,7 +318,7 @@ fn a_thin_delta_of_a_base_that_is_over_the_safe_length_is_no_bomb() {
     };
     let push = |grow| {
         let mut input = &pack[..];
-        let options = IngestOptions { limits: limits(grow) };
+        let options = IngestOptions { limits: limits(grow), ..IngestOptions::default() };
         let input = PackInput::Stream(&mut input);
         fixture.store.objects().ingest_pack(fixture.repo, input, &options, &NoProgress)
     };
@@ -347,7 +347,7 @@ fn outside_bases_share_the_budget_before_they_are_read() {
             PackLimits { inflated_len_safe: safe, expansion_max: 1, ..PackLimits::default() };
         let mut input = &pack[..];
         let input = PackInput::Stream(&mut input);
-        let options = IngestOptions { limits };
+        let options = IngestOptions { limits, ..IngestOptions::default() };
         fixture.store.objects().ingest_pack(fixture.repo, input, &options, &NoProgress)
     };
     let error = push(799_999).expect_err("past it");

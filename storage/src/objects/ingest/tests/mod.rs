@@ -1,5 +1,6 @@
 //! Packs made by hand, good and hostile, and packs made by git.
 
+mod connect;
 mod git_oracle;
 mod hostile;
 mod invariants;

@@ -1,0 +1,179 @@
+//! One request, admitted: everything that a handler needs.
+
+use std::io::Read;
+
+use mega_storage::{Repo, RepoName, Store, Visibility};
+
+use super::Shared;
+use super::access::{Caller, Rights};
+use super::answer::{Responder, Stop};
+use super::ask::Ask;
+use super::bridge::BodyReader;
+use super::error::HttpError;
+use super::table::{Names, Need, Route};
+
+/// One request.
+pub struct Call<'a> {
+    /// What the server has for all requests.
+    pub shared: &'a Shared,
+    /// Its head.
+    pub ask: &'a Ask,
+    /// Its route.
+    pub route: &'static Route,
+    /// What stands in its path.
+    pub names: Names,
+    /// Who asks.
+    pub caller: Caller,
+    /// The repository in the path; none where the path names none, or one to be made.
+    pub repo: Option<Repo>,
+    /// Its body.
+    pub body: BodyReader,
+    /// Takes the answer.
+    pub out: Responder,
+    /// Tells when to stop.
+    pub stop: Stop,
+}
+
+impl<'a> Call<'a> {
+    /// The store.
+    pub fn store(&self) -> &'a Store {
+        &self.shared.store
+    }
+
+    /// Checks what the route needs, and finds the repository in the path.
+    ///
+    /// # Errors
+    /// The answer to whoever may not.
+    pub(super) fn admit(&mut self) -> Result<(), HttpError> {
+        if self.route.need != Need::Nothing && matches!(self.caller, Caller::Unknown) {
+            return Err(HttpError::unauthorized());
+        }
+        if self.route.is_write() && self.shared.is_read_only {
+            return Err(HttpError::read_only());
+        }
+        match self.route.need {
+            Need::Nothing | Need::OwnEyes => Ok(()),
+            Need::Operator if self.caller.is_operator() => Ok(()),
+            Need::Operator if self.caller.is_nobody() => Err(HttpError::unauthorized()),
+            Need::Operator => Err(HttpError::not_for_you()),
+            Need::Read => self.find_repo(Rights::Read),
+            Need::Write => self.find_repo(Rights::Write),
+        }
+    }
+
+    fn find_repo(&mut self, needed: Rights) -> Result<(), HttpError> {
+        let name = self.repo_name();
+        let found = match &name {
+            Some(name) => self.store().repos().find(name)?,
+            None => None,
+        };
+        let rights = found.as_ref().map_or(Rights::None, |repo| self.caller.rights(repo));
+        if rights >= needed {
+            self.repo = found;
+            return Ok(());
+        }
+        let may_make = self.route.makes_repo && self.caller.may_create() && name.is_some();
+        if found.is_none() && may_make {
+            return Ok(());
+        }
+        Err(self.refusal(rights))
+    }
+
+    /// The answer to whoever may do with a repository only what `rights` says, and asked for more.
+    ///
+    /// Invariant: without the right to read it is the same whether the repository is there.
+    pub fn refusal(&self, rights: Rights) -> HttpError {
+        use super::table::Group;
+        let asks_password = match self.route.group {
+            Group::Git | Group::Lfs => true,
+            Group::Api => rights >= Rights::Read,
+        };
+        match rights {
+            _ if self.caller.is_nobody() && asks_password => HttpError::unauthorized(),
+            Rights::None => HttpError::not_found(),
+            Rights::Read | Rights::Write | Rights::Owner => HttpError::forbidden(),
+        }
+    }
+
+    /// The name in the path; none when it cannot be a repository's.
+    pub fn repo_name(&self) -> Option<RepoName> {
+        RepoName::new(self.names.get("repo")?).ok()
+    }
+
+    /// The repository in the path.
+    ///
+    /// # Errors
+    /// 404 for one that is still to be made.
+    pub fn repo(&self) -> Result<&Repo, HttpError> {
+        self.repo.as_ref().ok_or_else(HttpError::not_found)
+    }
+
+    /// The repository in the path, made now when it is not there.
+    ///
+    /// # Errors
+    /// As [`mega_storage::RepoStore::create`].
+    pub fn repo_or_new(&mut self) -> Result<Repo, HttpError> {
+        if let Some(repo) = &self.repo {
+            return Ok(repo.clone());
+        }
+        let name = self.repo_name().ok_or_else(HttpError::not_found)?;
+        if !self.caller.may_create() {
+            return Err(HttpError::not_found());
+        }
+        if self.shared.is_read_only {
+            return Err(HttpError::read_only());
+        }
+        let repos = self.store().repos();
+        let repo = match repos.create(&name, Visibility::Private) {
+            Ok(repo) => {
+                self.shared.audit.note(self, "create", 201);
+                repo
+            }
+            // Somebody else's push came at the same time.
+            Err(mega_storage::StoreError::RepoExists { .. }) => repos.get(&name)?,
+            Err(error) => return Err(error.into()),
+        };
+        if self.caller.rights(&repo) < Rights::Write {
+            return Err(HttpError::not_found());
+        }
+        self.repo = Some(repo.clone());
+        Ok(repo)
+    }
+
+    /// The repositories in which a caller looks for content by its hash: the one that `repo=`
+    /// names, else all public ones; none is said of one that they may not read.
+    ///
+    /// # Errors
+    /// 404.
+    pub fn scopes(&self) -> Result<Vec<Repo>, HttpError> {
+        let repos = self.store().repos();
+        let Some(name) = self.ask.parameter("repo") else {
+            let mut all = repos.list()?;
+            all.retain(|repo| repo.visibility == Visibility::Public);
+            return Ok(all);
+        };
+        let name = RepoName::new(name).map_err(|_| HttpError::not_found())?;
+        let found = repos.find(&name)?;
+        let readable = found.filter(|repo| self.caller.rights(repo) >= Rights::Read);
+        Ok(vec![readable.ok_or_else(HttpError::not_found)?])
+    }
+
+    /// Whether the caller is the owner and named no repository: then all content is theirs.
+    pub fn sees_all(&self) -> bool {
+        matches!(self.caller, Caller::Owner) && self.ask.parameter("repo").is_none()
+    }
+
+    /// Reads a body that is small.
+    ///
+    /// # Errors
+    /// 413 past `len_max` bytes.
+    pub fn small_body(&mut self, len_max: u64) -> Result<Vec<u8>, HttpError> {
+        let mut body = Vec::new();
+        let read = (&mut self.body).take(len_max + 1).read_to_end(&mut body);
+        read.map_err(|error| HttpError::of_body(&error))?;
+        if body.len() as u64 > len_max {
+            return Err(HttpError::too_large(len_max));
+        }
+        Ok(body)
+    }
+}

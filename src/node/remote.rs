@@ -1,0 +1,299 @@
+//! Repositories that are filled from a server as they are read.
+//!
+//! Such a repository is marked partial and named after the server's address. It has the references
+//! that were ever asked for, as they stood when the server was last reached: with the server away
+//! what is here stays readable.
+
+use std::collections::HashMap;
+use std::sync::{Arc, Weak};
+
+use mega_storage::object::{ObjectKind, commit_info};
+use mega_storage::{
+    Expect, FetchCounts, ObjectId, ObjectWant, ReadStore, ReadThrough, ReadThroughOptions, RefEdit,
+    RefName, RefTarget, RefTransaction, Repo, RepoId, RepoName, SourceError, Sources, StoreError,
+    peel,
+};
+use parking_lot::Mutex;
+
+use super::{Node, NodeError};
+use crate::git::Git;
+use crate::http::client::{HttpSource, RemoteRef, RemoteUrl};
+
+/// What stands before and after a short name, in the order of git's rules.
+const RULES: [(&str, &str); 6] = [
+    ("", ""),
+    ("refs/", ""),
+    ("refs/tags/", ""),
+    ("refs/heads/", ""),
+    ("refs/remotes/", ""),
+    ("refs/remotes/", "/HEAD"),
+];
+/// Most commits that a revision goes back.
+const DEPTH_MAX: u32 = 1 << 20;
+/// Questions for history in one revision: each brings all that is still needed, as a rule.
+const ROUNDS_MAX: usize = 64;
+
+/// A repository, by what a person calls it.
+#[derive(Clone, PartialEq, Eq, Debug)]
+pub enum RepoPlace {
+    /// One of this store.
+    Here(RepoName),
+    /// One on a server.
+    There(RemoteUrl),
+}
+
+/// A repository opened for reading at a revision.
+pub struct Opened {
+    /// The repository here.
+    pub repo: Repo,
+    /// Reads it; what is not here is fetched.
+    pub reader: Arc<dyn ReadStore>,
+    /// How it is filled, when it is partial.
+    pub through: Option<Arc<ReadThrough>>,
+    /// What the person should know: the server is away.
+    pub note: Option<String>,
+}
+
+/// The partial repositories that are being read.
+#[derive(Default)]
+pub(super) struct Remotes {
+    live: Mutex<HashMap<RepoId, Live>>,
+}
+
+/// It ends with its last reader.
+type Live = (Weak<ReadThrough>, Arc<HttpSource>);
+
+/// One of them.
+struct Remote {
+    repo: Repo,
+    through: Arc<ReadThrough>,
+    source: Arc<HttpSource>,
+}
+
+/// Opens a repository so that `revision` of it can be found and read.
+///
+/// # Errors
+/// When there is none, or the server cannot be asked and nothing is known of it.
+pub fn open_place(
+    node: &Node,
+    place: &RepoPlace,
+    revision: &str,
+    git: &Git,
+) -> Result<Opened, NodeError> {
+    let store = node.store();
+    let (repo, url, is_new) = match place {
+        RepoPlace::Here(name) => {
+            let repo = store.repos().get(name)?;
+            if !repo.partial {
+                let reader = Arc::new(store.view(repo.id));
+                return Ok(Opened { repo, reader, through: None, note: None });
+            }
+            let url = RemoteUrl::parse(repo.origin.as_deref().unwrap_or_default())?;
+            (repo, url, false)
+        }
+        RepoPlace::There(url) => {
+            let (repo, is_new) = find_or_make(node, url)?;
+            (repo, url.clone(), is_new)
+        }
+    };
+    let opened = open_remote(node, &repo, &url, git).and_then(|remote| {
+        let note = remote.prepare(node, revision)?;
+        Ok((remote, note))
+    });
+    match opened {
+        Ok((remote, note)) => {
+            let Remote { repo, through, .. } = remote;
+            Ok(Opened { repo, reader: through.clone(), through: Some(through), note })
+        }
+        Err(error) => {
+            if is_new && let Err(error) = store.repos().delete(&repo.name) {
+                tracing::warn!(name = %repo.name, %error, "an empty repository is left");
+            }
+            Err(error)
+        }
+    }
+}
+
+/// The partial repository of an address, made when it is not there; whether it was made.
+fn find_or_make(node: &Node, url: &RemoteUrl) -> Result<(Repo, bool), NodeError> {
+    let (repos, name, origin) = (node.store().repos(), url.local_name(), url.as_shown());
+    match repos.find(name)? {
+        None => Ok((repos.create_partial(name, &origin)?, true)),
+        Some(repo) if repo.partial && repo.origin.as_deref() == Some(&origin) => Ok((repo, false)),
+        Some(repo) => {
+            let existing = repo.origin.unwrap_or_else(|| "nowhere".to_owned());
+            Err(NodeError::OtherOrigin { name: name.clone(), origin, existing })
+        }
+    }
+}
+
+fn open_remote(node: &Node, repo: &Repo, url: &RemoteUrl, git: &Git) -> Result<Remote, NodeError> {
+    let mut live = node.remotes().live.lock();
+    live.retain(|_, (through, _)| through.strong_count() > 0);
+    let found = live.get(&repo.id).and_then(|(t, source)| Some((t.upgrade()?, source.clone())));
+    if let Some((through, source)) = found {
+        return Ok(Remote { repo: repo.clone(), through, source });
+    }
+    let source = Arc::new(HttpSource::new(url, git).map_err(|e| failed(url, &e))?);
+    let sources = Sources { objects: vec![source.clone()], chunks: vec![source.clone()] };
+    let note = Arc::new(|line: &str| tracing::warn!("{line}"));
+    let options = ReadThroughOptions { note, ..ReadThroughOptions::default() };
+    let through = Arc::new(ReadThrough::new(node.store(), repo, &sources, options)?);
+    live.insert(repo.id, (Arc::downgrade(&through), source.clone()));
+    Ok(Remote { repo: repo.clone(), through, source })
+}
+
+fn failed(url: &RemoteUrl, error: &SourceError) -> NodeError {
+    NodeError::Remote { url: url.as_shown(), reason: error.to_string() }
+}
+
+impl Remote {
+    /// Brings what it takes to find `revision`: references, commits, the root directory. A note
+    /// when the server cannot be reached and what is known serves.
+    fn prepare(&self, node: &Node, revision: &str) -> Result<Option<String>, NodeError> {
+        let name_len = revision.find(['^', '~']).unwrap_or(revision.len());
+        let (name, steps) = revision.split_at_checked(name_len).unwrap_or((revision, ""));
+        let note = match name.parse::<ObjectId>() {
+            Ok(id) => {
+                let ids = [id];
+                let want = ObjectWant { history: 1, ..ObjectWant::exactly(&ids) };
+                self.through.fetch(&want)?;
+                None
+            }
+            Err(_) => self.refresh(node, if name == "@" { "HEAD" } else { name })?,
+        };
+        let tip = mega_storage::resolve_revision(node.store(), &self.repo, name)?;
+        let depth = depth_of(steps);
+        if depth > 0 {
+            self.deepen(node, &tip, depth)?;
+        }
+        let id = mega_storage::resolve_revision(node.store(), &self.repo, revision);
+        if let Some(tree) = root_tree(node, &id?)? {
+            self.through.object(&tree)?;
+        }
+        Ok(note)
+    }
+
+    /// Asks where the references that `name` may mean stand, and notes it here.
+    fn refresh(&self, node: &Node, name: &str) -> Result<Option<String>, NodeError> {
+        let full = |(before, after): &(&str, &str)| {
+            RefName::new([before, name, after].concat().as_bytes()).ok()
+        };
+        let names: Vec<RefName> = RULES.iter().filter_map(full).collect();
+        let found = match self.source.refs(&names) {
+            Ok(found) => found,
+            Err(error) => {
+                let refs = node.store().refs();
+                if refs.list(self.repo.id, b"")?.is_empty() {
+                    return Err(failed(self.source.url(), &error));
+                }
+                return Ok(Some(format!(
+                    "{}: {error}; showing what it had when it was last reached",
+                    self.source.url().as_shown()
+                )));
+            }
+        };
+        let mut ids: Vec<ObjectId> = found.iter().filter_map(|line| line.id).collect();
+        ids.sort_unstable();
+        ids.dedup();
+        self.through.fetch(&ObjectWant { history: 1, ..ObjectWant::exactly(&ids) })?;
+        let edits = edits_for(&names, &found);
+        node.store().refs().apply(self.repo.id, &RefTransaction { edits })?;
+        Ok(None)
+    }
+
+    /// Brings history: everything that is up to `depth` commits before `tip`.
+    fn deepen(&self, node: &Node, tip: &ObjectId, depth: u32) -> Result<(), NodeError> {
+        let tip = peel(node.store(), tip, ObjectKind::Commit)?;
+        for _ in 0..ROUNDS_MAX {
+            let (missing, left) = self.first_missing(node, tip, depth)?;
+            if missing.is_empty() {
+                return Ok(());
+            }
+            let want = ObjectWant { history: left, ..ObjectWant::exactly(&missing) };
+            self.through.fetch(&want)?;
+        }
+        Ok(())
+    }
+
+    /// The first commits before `tip` that are not here, level by level, and the levels left there.
+    fn first_missing(
+        &self,
+        node: &Node,
+        tip: ObjectId,
+        depth: u32,
+    ) -> Result<(Vec<ObjectId>, u32), NodeError> {
+        let objects = node.store().objects();
+        let mut level = vec![tip];
+        for left in (1..=depth).rev() {
+            let mut parents = Vec::new();
+            for id in &level {
+                let Some(commit) = objects.read(id)? else { continue };
+                parents
+                    .extend(commit_info(&commit.data).map(|info| info.parents).unwrap_or_default());
+            }
+            parents.sort_unstable();
+            parents.dedup();
+            let here = objects.are_members(self.repo.id, &parents)?;
+            let missing = parents.iter().zip(here).filter(|(_, is_here)| !is_here);
+            let missing: Vec<ObjectId> = missing.map(|(id, _)| *id).collect();
+            if !missing.is_empty() {
+                return Ok((missing, left));
+            }
+            level = parents;
+        }
+        Ok((Vec::new(), 0))
+    }
+}
+
+/// References as the server has them; those that it does not have go here too.
+fn edits_for(names: &[RefName], found: &[RemoteRef]) -> Vec<RefEdit> {
+    let mut wanted: HashMap<RefName, Option<RefTarget>> =
+        names.iter().map(|name| (name.clone(), None)).collect();
+    for line in found {
+        let direct = line.id.map(RefTarget::Direct);
+        let target = match &line.target {
+            Some(target) => {
+                let known = wanted.get(target).is_some_and(Option::is_some);
+                if !known && direct.is_some() {
+                    wanted.insert(target.clone(), direct);
+                }
+                Some(RefTarget::Symbolic(target.clone()))
+            }
+            None => direct,
+        };
+        wanted.insert(line.name.clone(), target);
+    }
+    let edit = |(name, new)| RefEdit { name, expect: Expect::Any, new };
+    wanted.into_iter().map(edit).collect()
+}
+
+/// Commits that steps such as `~3^2` go back at the most.
+fn depth_of(steps: &str) -> u32 {
+    let mut depth = 0u32;
+    for step in steps.split_inclusive(['~', '^']).skip(1) {
+        let digits: String = step.chars().take_while(char::is_ascii_digit).collect();
+        depth = depth.saturating_add(digits.parse().unwrap_or(1));
+    }
+    // A '^' at the end, or one that is followed by a brace, counts for one too many at the most.
+    let signs = steps.matches(['~', '^']).count();
+    depth.saturating_add(u32::from(signs > 0)).min(DEPTH_MAX)
+}
+
+/// The root directory of what a revision names, without needing it to be here.
+fn root_tree(node: &Node, id: &ObjectId) -> Result<Option<ObjectId>, NodeError> {
+    let commit = match peel(node.store(), id, ObjectKind::Commit) {
+        Ok(commit) => commit,
+        Err(StoreError::WrongKind { .. }) => return Ok(None),
+        Err(error) => return Err(error.into()),
+    };
+    let missing = || StoreError::MissingObject { id: commit };
+    let object = node.store().objects().read(&commit)?.ok_or_else(missing)?;
+    Ok(commit_info(&object.data).ok().map(|info| info.tree))
+}
+
+/// What has been fetched of a partial repository that is being read.
+pub fn fetch_counts(node: &Node, repo: RepoId) -> Option<FetchCounts> {
+    let through = node.remotes().live.lock().get(&repo)?.0.upgrade()?;
+    Some(through.counts())
+}

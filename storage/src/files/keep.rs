@@ -1,0 +1,75 @@
+//! Chunks that come one by one from elsewhere, and the moment when they are a file.
+//!
+//! A chunk is kept without a head that names it: that is for whoever fetches to remember. Rows go
+//! through the log, and are as durable as the next synced batch: the head's, at the latest.
+
+use bytes::Bytes;
+use sha2::{Digest, Sha256};
+
+use super::FileStore;
+use crate::db::{Durability, Family, keys};
+use crate::error::{Result, StoreError};
+use crate::id::{ChunkId, FileId, RepoId};
+use crate::manifest::{ChunkRef, ManifestBuilder};
+
+impl FileStore {
+    /// For each chunk, whether it is stored.
+    pub(crate) fn stored_chunks(&self, ids: &[ChunkId]) -> Result<Vec<bool>> {
+        Ok(self.inner.chunks.metas(ids)?.iter().map(Option::is_some).collect())
+    }
+
+    /// A stored chunk, verified; `None` when it is absent or damaged, so that it is fetched anew.
+    pub(crate) fn chunk_if_good(&self, chunk: &ChunkRef) -> Result<Option<Bytes>> {
+        match self.inner.chunks.get(chunk) {
+            Err(StoreError::DamagedChunk { id, reason }) => {
+                let _ = (id, reason);
+                Ok(None)
+            }
+            found => found,
+        }
+    }
+
+    /// Keeps verified chunks.
+    pub(crate) fn keep_chunks(&self, chunks: &[(ChunkRef, Bytes)]) -> Result<()> {
+        self.inner.chunks.keep(chunks)
+    }
+
+    /// Makes a file of chunks that are all stored, after hashing the whole of it, and gives `repo`
+    /// the right to it. `spans` are the chunks in order; `stop` ends it early.
+    ///
+    /// # Errors
+    /// [`StoreError::FileHashMismatch`] when they are another file; then nothing is kept.
+    pub(crate) fn adopt(
+        &self,
+        repo: RepoId,
+        id: &FileId,
+        spans: impl Iterator<Item = Result<ChunkRef>>,
+        stop: &dyn Fn() -> bool,
+    ) -> Result<()> {
+        let db = &self.inner.db;
+        let mut whole = Sha256::new();
+        let mut manifest = ManifestBuilder::new();
+        for chunk in spans {
+            let chunk = chunk?;
+            if stop() {
+                return Err(StoreError::Interrupted);
+            }
+            whole.update(&self.chunk(id, &chunk)?);
+            manifest.push(&chunk, db.tmp())?;
+        }
+        let actual = FileId::from_bytes(whole.finalize().into());
+        if actual != *id {
+            return Err(StoreError::FileHashMismatch { expected: *id, actual });
+        }
+        let (head, segments) = manifest.finish()?;
+        let mut batch = db.batch();
+        if !db.contains(Family::File, id.as_bytes())? {
+            for (index, row) in (0u32..).zip(segments) {
+                batch.put(Family::FileSegment, &keys::file_segment(id, index), &row?);
+            }
+            batch.put(Family::File, id.as_bytes(), &head.encode());
+        }
+        batch.put(Family::RepoFile, &keys::repo_file(repo, id), &[]);
+        db.commit(batch, Durability::Synced)
+    }
+}

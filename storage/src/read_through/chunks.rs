@@ -1,0 +1,325 @@
+//! Transfers of chunks: a few threads that fetch runs of neighbours, wake each chunk's readers as
+//! it comes, and keep it.
+//!
+//! Bytes in memory: what is on the way to readers that wait, and at most
+//! [`super::ReadThroughOptions::ahead_len_max`] that nobody waits for yet. A full disk does not
+//! stop readers: a chunk that cannot be kept is still handed to them.
+
+use std::collections::{HashMap, HashSet};
+use std::ops::ControlFlow;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
+use std::thread;
+use std::time::Duration;
+
+use bytes::Bytes;
+use crossbeam_channel::{Receiver, Sender, bounded, unbounded};
+
+use super::flights::Failure;
+use super::sources::{Reasons, Tracked, add};
+use super::{Result, Shared};
+use crate::chunks::hash_chunk;
+use crate::error::StoreError;
+use crate::id::{ChunkId, FileId};
+use crate::manifest::ChunkRef;
+use crate::read::{ChunkSpan, ReadStore, Urgency};
+use crate::source::ChunkSource;
+
+/// Longest run that one transfer brings for readers that wait: others may take the next.
+const RUN_LEN_NOW: u64 = 1 << 20;
+/// Longest run that one transfer brings ahead of readers.
+const RUN_LEN_SOON: u64 = 4 << 20;
+
+/// A run of chunks to fetch. Its flights land when it is done, however it ends.
+struct Job {
+    file: FileId,
+    spans: Vec<ChunkSpan>,
+    /// Counted against what may be under way ahead of readers.
+    ahead_len: u64,
+}
+
+/// How long the end waits for threads that are in the middle of a chunk. One that waits for a
+/// silent source is left behind: it ends by the source's own time limit.
+const END_WAIT: Duration = Duration::from_secs(2);
+
+/// The threads, by the ends of their queues: they end with these.
+pub(super) struct Fetchers {
+    queues: Option<Queues>,
+    ahead_len: Arc<AtomicU64>,
+    /// Closed when the last thread has ended.
+    alive: Receiver<()>,
+}
+
+struct Queues {
+    now: Sender<Job>,
+    soon: Sender<Job>,
+}
+
+impl Drop for Fetchers {
+    fn drop(&mut self) {
+        self.queues = None;
+        let _ = self.alive.recv_timeout(END_WAIT);
+    }
+}
+
+impl Fetchers {
+    pub(super) fn start(shared: &Arc<Shared>) -> Result<Self> {
+        let (now, now_jobs) = unbounded();
+        let (soon, soon_jobs) = unbounded();
+        let ahead_len = Arc::new(AtomicU64::new(0));
+        let (is_alive, alive) = bounded(0);
+        if !shared.chunk_sources.is_empty() {
+            for number in 0..shared.options.transfer_count.max(1) {
+                let (shared, ahead_len) = (shared.clone(), ahead_len.clone());
+                let (now, soon) = (now_jobs.clone(), soon_jobs.clone());
+                let is_alive = is_alive.clone();
+                thread::Builder::new()
+                    .name(format!("mega-fetch-{number}"))
+                    .spawn(move || {
+                        work(&shared, &now, &soon, &ahead_len);
+                        // The store first: who waits may end the process.
+                        drop(shared);
+                        drop::<Sender<()>>(is_alive);
+                    })
+                    .map_err(|e| StoreError::io("starting a thread", e))?;
+            }
+        }
+        Ok(Self { queues: Some(Queues { now, soon }), ahead_len, alive })
+    }
+
+    /// Sets chunks on their way that are neither here nor under way.
+    pub(super) fn expect(
+        &self,
+        shared: &Shared,
+        file: &FileId,
+        spans: &[ChunkSpan],
+        urgency: Urgency,
+    ) {
+        // What fails here fails again, and is told, when it is read.
+        let Ok(missing) = shared.missing_of(file, spans) else { return };
+        let run_len = match urgency {
+            Urgency::Now => RUN_LEN_NOW,
+            Urgency::Soon => RUN_LEN_SOON,
+        };
+        let mut run: Vec<ChunkSpan> = Vec::new();
+        let mut len = 0;
+        for span in missing {
+            let chunk_len = u64::from(span.chunk.len);
+            let ahead_len = self.ahead_len.load(Ordering::Relaxed) + len;
+            if urgency == Urgency::Soon && ahead_len + chunk_len > shared.options.ahead_len_max {
+                break;
+            }
+            let follows =
+                run.last().is_some_and(|l| l.offset + u64::from(l.chunk.len) == span.offset);
+            if !run.is_empty() && (!follows || len + chunk_len > run_len) {
+                self.send(file, std::mem::take(&mut run), urgency, len);
+                len = 0;
+            }
+            if shared.chunk_flights.board(span.chunk.id).1 {
+                run.push(span);
+                len += chunk_len;
+            }
+        }
+        self.send(file, run, urgency, len);
+    }
+
+    fn send(&self, file: &FileId, spans: Vec<ChunkSpan>, urgency: Urgency, len: u64) {
+        if spans.is_empty() {
+            return;
+        }
+        let ahead_len = if urgency == Urgency::Soon { len } else { 0 };
+        self.ahead_len.fetch_add(ahead_len, Ordering::Relaxed);
+        let Some(Queues { now, soon }) = &self.queues else { return };
+        let queue = if urgency == Urgency::Soon { soon } else { now };
+        // The threads outlive the queues.
+        let _ = queue.send(Job { file: *file, spans, ahead_len });
+    }
+
+    /// Waits for one chunk, which is set on its way if it is not yet.
+    pub(super) fn fetch(&self, shared: &Shared, file: &FileId, chunk: &ChunkRef) -> Result<Bytes> {
+        let deadline = shared.deadline();
+        let missing = || StoreError::MissingChunk { id: chunk.id, file: *file };
+        let (flight, is_ours) = shared.chunk_flights.board(chunk.id);
+        if is_ours {
+            // Between the look and the boarding it may have landed.
+            let here = shared.local_chunk(file, chunk);
+            let offset = shared.files.lock().state(file).offset(&chunk.id);
+            match (here, offset) {
+                (Ok(None), Some(offset)) if !shared.chunk_sources.is_empty() => {
+                    let span = ChunkSpan { chunk: *chunk, offset };
+                    self.send(file, vec![span], Urgency::Now, 0);
+                }
+                (Ok(Some(plain)), _) => {
+                    shared.chunk_flights.land(&chunk.id, Ok(plain.clone()));
+                    return Ok(plain);
+                }
+                (Ok(None), _) => {
+                    shared.chunk_flights.land(&chunk.id, Err(Failure::Absent));
+                    return Err(missing());
+                }
+                (Err(error), _) => {
+                    let told = Failure::Failed(error.to_string().into());
+                    shared.chunk_flights.land(&chunk.id, Err(told));
+                    return Err(error);
+                }
+            }
+        }
+        let what = || format!("chunk {} of file {file}", chunk.id);
+        let plain = shared.join(&flight, deadline, what, missing)?;
+        if plain.len() as u64 != u64::from(chunk.len) {
+            let reason = "a manifest gives it another length";
+            return Err(StoreError::DamagedChunk { id: chunk.id, reason });
+        }
+        Ok(plain)
+    }
+}
+
+fn work(shared: &Shared, now: &Receiver<Job>, soon: &Receiver<Job>, ahead_len: &AtomicU64) {
+    loop {
+        let job = match now.try_recv() {
+            Ok(job) => job,
+            Err(_) => crossbeam_channel::select_biased! {
+                recv(now) -> job => match job { Ok(job) => job, Err(_) => return },
+                recv(soon) -> job => match job { Ok(job) => job, Err(_) => return },
+            },
+        };
+        let landing = Landing { shared, job: &job, ahead_len };
+        // A source that panics must not cost the repository its threads.
+        let run = std::panic::AssertUnwindSafe(|| shared.transfer(&job.file, &job.spans));
+        if std::panic::catch_unwind(run).is_err() {
+            (shared.options.note)("a source panicked: a bug");
+        }
+        drop(landing);
+        let landed = std::panic::AssertUnwindSafe(|| shared.landed(&job.file, &job.spans));
+        let _ = std::panic::catch_unwind(landed);
+    }
+}
+
+/// Ends the flights of a job that are still open when it goes.
+struct Landing<'a> {
+    shared: &'a Shared,
+    job: &'a Job,
+    ahead_len: &'a AtomicU64,
+}
+
+impl Drop for Landing<'_> {
+    fn drop(&mut self) {
+        self.ahead_len.fetch_sub(self.job.ahead_len, Ordering::Relaxed);
+        for span in &self.job.spans {
+            let given_up = Err(Failure::Failed("the fetch was given up".into()));
+            self.shared.chunk_flights.land(&span.chunk.id, given_up);
+        }
+    }
+}
+
+/// What one source is bringing.
+struct Taking<'a> {
+    shared: &'a Shared,
+    open: HashMap<ChunkId, u32>,
+    came: HashSet<ChunkId>,
+    lie: Option<ChunkId>,
+    has_failed_to_keep: &'a AtomicBool,
+}
+
+impl Shared {
+    /// The chunk as it is here; `None` when it has to be fetched.
+    pub(super) fn local_chunk(&self, file: &FileId, chunk: &ChunkRef) -> Result<Option<Bytes>> {
+        match self.view.chunk(file, chunk) {
+            Err(StoreError::MissingFile { .. }) => {}
+            found => return found.map(Some),
+        }
+        // Only what a manifest of this repository names; see the invariant of the room.
+        if self.partial.file_len(file)?.is_none() {
+            return Err(StoreError::MissingFile { id: *file });
+        }
+        self.store.files().chunk_if_good(chunk)
+    }
+
+    /// Those of the chunks that have to be fetched, each once.
+    fn missing_of(&self, file: &FileId, spans: &[ChunkSpan]) -> Result<Vec<ChunkSpan>> {
+        if spans.is_empty() || self.store.files().has(self.repo, file)? {
+            return Ok(Vec::new());
+        }
+        let ids: Vec<ChunkId> = spans.iter().map(|span| span.chunk.id).collect();
+        let stored = self.store.files().stored_chunks(&ids)?;
+        let mut seen = HashSet::new();
+        let missing = spans.iter().zip(stored).filter(|(_, is_stored)| !is_stored);
+        Ok(missing.map(|(s, _)| *s).filter(|s| seen.insert(s.chunk.id)).collect())
+    }
+
+    /// Asks source after source until all chunks came; those that did not fail with the reasons.
+    fn transfer(&self, file: &FileId, spans: &[ChunkSpan]) {
+        let mut reasons = Reasons::default();
+        let mut open = spans.to_vec();
+        for source in self.chunk_sources.order(&mut reasons) {
+            if open.is_empty() || self.is_closing() {
+                break;
+            }
+            let came = self.take_from(source, file, &open, &mut reasons);
+            open.retain(|span| !came.contains(&span.chunk.id));
+        }
+        for span in open {
+            self.chunk_flights.land(&span.chunk.id, Err(reasons.failure()));
+        }
+    }
+
+    fn take_from(
+        &self,
+        source: &Tracked<dyn ChunkSource>,
+        file: &FileId,
+        open: &[ChunkSpan],
+        reasons: &mut Reasons,
+    ) -> HashSet<ChunkId> {
+        let panel = &self.chunk_sources;
+        panel.asked();
+        let mut taking = Taking {
+            shared: self,
+            open: open.iter().map(|span| (span.chunk.id, span.chunk.len)).collect(),
+            came: HashSet::new(),
+            lie: None,
+            has_failed_to_keep: &self.has_failed_to_keep,
+        };
+        let asked = source.source.chunks(file, open, &mut |span, bytes| taking.take(span, bytes));
+        let Taking { came, lie, .. } = taking;
+        match (lie, asked) {
+            (Some(chunk), _) => {
+                let what = format!("wrong bytes for chunk {chunk} of file {file}");
+                panel.lied(source, &what, reasons);
+            }
+            (None, Err(error)) => panel.failed(source, &error, reasons),
+            (None, Ok(())) => {}
+        }
+        came
+    }
+}
+
+impl Taking<'_> {
+    fn take(&mut self, span: &ChunkSpan, bytes: Bytes) -> ControlFlow<()> {
+        let chunk = span.chunk;
+        // Nobody asked for it, or it came before: no reason to hash it.
+        let Some(&len) = self.open.get(&chunk.id) else { return self.go_on() };
+        if bytes.len() as u64 != u64::from(len) || hash_chunk(&bytes) != chunk.id {
+            self.lie = Some(chunk.id);
+            return ControlFlow::Break(());
+        }
+        let kept = self.shared.store.files().keep_chunks(&[(chunk, bytes.clone())]);
+        if let Err(error) = kept
+            && !self.has_failed_to_keep.swap(true, Ordering::Relaxed)
+        {
+            (self.shared.options.note)(&format!("what is fetched cannot be kept: {error}"));
+        }
+        self.open.remove(&chunk.id);
+        self.came.insert(chunk.id);
+        add(&self.shared.counters.chunks, 1);
+        add(&self.shared.counters.chunk_len, u64::from(len));
+        self.shared.chunk_flights.land(&chunk.id, Ok(bytes));
+        self.go_on()
+    }
+
+    fn go_on(&self) -> ControlFlow<()> {
+        match self.shared.is_closing() || self.open.is_empty() {
+            true => ControlFlow::Break(()),
+            false => ControlFlow::Continue(()),
+        }
+    }
+}

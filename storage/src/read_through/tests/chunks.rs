@@ -1,0 +1,242 @@
+//! Files through sources.
+
+use std::sync::Arc;
+use std::time::{Duration, Instant};
+
+use super::world::{Target, World};
+use super::{Fake, Mode, open, open_with};
+use crate::error::StoreError;
+use crate::id::FileId;
+use crate::read::{Content, ReadStore, Urgency};
+
+const LEN: usize = 3 << 20;
+
+fn world() -> (Arc<World>, FileId, Vec<u8>) {
+    let world = Arc::new(World::new(9, 0, 0, LEN));
+    let file = world.pointers[0].file;
+    let mut data = vec![0; LEN];
+    world.view().read_at(&Content::File(file), 0, &mut data).expect("read");
+    (world, file, data)
+}
+
+fn read(
+    reader: &dyn ReadStore,
+    file: FileId,
+    offset: u64,
+    len: usize,
+) -> Result<Vec<u8>, StoreError> {
+    let mut out = vec![0; len];
+    let len = reader.read_at(&Content::File(file), offset, &mut out)?;
+    out.truncate(len);
+    Ok(out)
+}
+
+/// Waits until the threads that fetch have made a file of what came.
+fn wait_until_whole(target: &Target, file: &FileId) {
+    let deadline = Instant::now() + Duration::from_secs(20);
+    while !target.store.files().has(target.repo.id, file).expect("read") {
+        assert!(Instant::now() < deadline, "it never became whole");
+        std::thread::yield_now();
+    }
+}
+
+#[test]
+fn only_what_is_read_travels_and_it_travels_once() {
+    let (world, file, data) = world();
+    let fake = Fake::new(&world, Mode::Good);
+    let target = Target::new();
+    let reader = open(&target, &[&fake]);
+    assert_eq!(reader.file_lens(&world.pointers).expect("told"), [Some(LEN as u64)]);
+    assert_eq!(read(&reader, file, 1 << 20, 1000).expect("read"), data[1 << 20..][..1000]);
+    assert!(Fake::count(&fake.chunks) <= 2);
+    let resident = reader.resident(&Content::File(file)).expect("read");
+    assert!(resident > 0 && resident < 600 << 10, "{resident}");
+    // Killed, and back: what came is there, with the source gone.
+    drop(reader);
+    let target = target.reopen();
+    fake.turn(Mode::Failing);
+    let reader = open(&target, &[&fake]);
+    assert_eq!(read(&reader, file, 1 << 20, 1000).expect("read"), data[1 << 20..][..1000]);
+    let error = read(&reader, file, 2 << 20, 1000).expect_err("not here");
+    assert!(matches!(error, StoreError::NotFetched { .. }), "{error}");
+    assert!(!target.store.files().has(target.repo.id, &file).expect("read"));
+    // The rest, then the file is one like any other.
+    fake.turn(Mode::Good);
+    let before = Fake::count(&fake.chunks);
+    assert_eq!(read(&reader, file, 0, LEN).expect("read"), data);
+    let count = target.store.view(target.repo.id);
+    wait_until_whole(&target, &file);
+    let chunks = count.chunk_spans(&file, 0, u64::MAX).expect("whole").len() as u64;
+    assert_eq!(Fake::count(&fake.chunks), chunks, "{before}");
+    drop(reader);
+    let mut alone = vec![0; LEN];
+    count.read_at(&Content::File(file), 0, &mut alone).expect("read");
+    assert_eq!(alone, data);
+}
+
+#[test]
+fn neighbours_come_in_one_question_and_many_readers_share_it() {
+    let (world, file, data) = world();
+    let fake = Fake::new(&world, Mode::Gated);
+    fake.open_gate();
+    let target = Target::new();
+    let reader = open(&target, &[&fake]);
+    let spans = reader.chunk_spans(&file, 0, 900 << 10).expect("told");
+    *fake.gate.0.lock() = false;
+    reader.expect(&file, &spans, Urgency::Soon);
+    std::thread::scope(|scope| {
+        for _ in 0..4 {
+            scope.spawn(|| {
+                for span in &spans {
+                    let plain = reader.chunk(&file, &span.chunk).expect("read");
+                    let at = usize::try_from(span.offset).expect("small");
+                    assert_eq!(plain, data[at..at + plain.len()]);
+                }
+            });
+        }
+        while Fake::count(&fake.runs) == 0 {
+            std::thread::yield_now();
+        }
+        fake.open_gate();
+    });
+    assert_eq!(Fake::count(&fake.runs), 1);
+    assert_eq!(Fake::count(&fake.chunks), spans.len() as u64);
+    assert_eq!(reader.counts().chunks, spans.len() as u64);
+}
+
+#[test]
+fn wrong_bytes_never_arrive() {
+    let (world, file, data) = world();
+    let (good, bad) = (Fake::new(&world, Mode::Good), Fake::new(&world, Mode::Good));
+    let target = Target::new();
+    let reader = open(&target, &[&bad, &good]);
+    reader.file_len(&file).expect("told");
+    reader.chunk_spans(&file, 0, u64::MAX).expect("told");
+    bad.turn(Mode::Lying);
+    assert_eq!(read(&reader, file, 0, 400 << 10).expect("read"), data[..400 << 10]);
+    let counts = reader.counts();
+    assert!(counts.wrong >= 1, "{counts:?}");
+    // Alone, it is an error.
+    let target = Target::new();
+    bad.turn(Mode::Good);
+    let reader = open(&target, &[&bad]);
+    reader.chunk_spans(&file, 0, u64::MAX).expect("told");
+    bad.turn(Mode::Lying);
+    let error = read(&reader, file, 0, 1000).expect_err("refused");
+    assert!(error.to_string().contains("wrong bytes"), "{error}");
+}
+
+#[test]
+fn a_source_that_breaks_off_keeps_what_came() {
+    let (world, file, data) = world();
+    let (good, bad) = (Fake::new(&world, Mode::Good), Fake::new(&world, Mode::Breaking));
+    let target = Target::new();
+    let reader = open(&target, &[&bad, &good]);
+    assert_eq!(read(&reader, file, 0, LEN).expect("read"), data);
+    let taken = Fake::count(&bad.chunks) + Fake::count(&good.chunks);
+    wait_until_whole(&target, &file);
+    let chunks = target.store.view(target.repo.id).chunk_spans(&file, 0, u64::MAX);
+    assert_eq!(taken, chunks.expect("whole").len() as u64);
+}
+
+#[test]
+fn a_manifest_that_makes_no_sense_is_refused() {
+    let (world, file, _) = world();
+    let fake = Fake::new(&world, Mode::Lying);
+    let target = Target::new();
+    let reader = open(&target, &[&fake]);
+    assert!(matches!(reader.file_len(&file), Err(StoreError::NotFetched { .. })));
+    fake.turn(Mode::Good);
+    let reader = open(&target, &[&fake]);
+    assert_eq!(reader.file_len(&file).expect("told"), Some(LEN as u64));
+    fake.turn(Mode::Empty);
+    let other = FileId::from_bytes([3; 32]);
+    assert_eq!(reader.file_len(&other).expect("asked"), None);
+}
+
+#[test]
+fn chunks_that_are_another_file_never_become_this_one() {
+    let (world, file, _) = world();
+    let other = Arc::new(World::new(10, 0, 0, LEN));
+    // The other world's file, told under this one's name.
+    let liar = Arc::new(Renamed {
+        inner: Fake::new(&other, Mode::Good),
+        from: file,
+        to: other.pointers[0].file,
+    });
+    let target = Target::new();
+    let sources = super::Sources { objects: Vec::new(), chunks: vec![liar] };
+    let options = super::ReadThroughOptions { rest: Duration::ZERO, ..Default::default() };
+    let reader = super::ReadThrough::new(&target.store, &target.repo, &sources, options);
+    let reader = reader.expect("opened");
+    read(&reader, file, 0, LEN).expect("each chunk is right for itself");
+    let deadline = Instant::now() + Duration::from_secs(20);
+    while reader.counts().wrong == 0 {
+        assert!(Instant::now() < deadline, "the lie was never noticed");
+        std::thread::yield_now();
+    }
+    assert!(!target.store.files().has(target.repo.id, &file).expect("read"));
+    assert_eq!(target.store.files().head(&file).expect("read"), None);
+    drop(world);
+}
+
+#[test]
+fn a_source_that_is_silent_is_an_error_in_time() {
+    let (world, file, data) = world();
+    let fake = Fake::new(&world, Mode::Good);
+    let target = Target::new();
+    let reader = open_with(&target, &[&fake], Duration::from_millis(50));
+    reader.chunk_spans(&file, 0, u64::MAX).expect("told");
+    fake.turn(Mode::Gated);
+    let error = read(&reader, file, 0, 10).expect_err("too late");
+    assert!(error.to_string().contains("nothing came"), "{error}");
+    fake.open_gate();
+    let deadline = Instant::now() + Duration::from_secs(20);
+    loop {
+        // It comes in the end, and is kept.
+        match read(&reader, file, 0, 10) {
+            Ok(bytes) => break assert_eq!(bytes, data[..10]),
+            Err(error) => assert!(Instant::now() < deadline, "{error}"),
+        }
+    }
+}
+
+/// A source that gives one file's chunks for another's.
+struct Renamed {
+    inner: Arc<Fake>,
+    from: FileId,
+    to: FileId,
+}
+
+impl Renamed {
+    fn map(&self, file: &FileId) -> FileId {
+        if *file == self.from { self.to } else { *file }
+    }
+}
+
+impl crate::source::ChunkSource for Renamed {
+    fn name(&self) -> String {
+        "renamed".to_owned()
+    }
+
+    fn files(&self, files: &[crate::Pointer]) -> crate::SourceResult<Vec<Option<u64>>> {
+        Ok(vec![Some(LEN as u64); files.len()])
+    }
+
+    fn manifest(
+        &self,
+        file: &FileId,
+        offset: u64,
+    ) -> crate::SourceResult<Option<crate::ManifestPage>> {
+        self.inner.manifest(&self.map(file), offset)
+    }
+
+    fn chunks(
+        &self,
+        file: &FileId,
+        spans: &[crate::ChunkSpan],
+        take: &mut crate::ChunkTake<'_>,
+    ) -> crate::SourceResult<()> {
+        self.inner.chunks(&self.map(file), spans, take)
+    }
+}

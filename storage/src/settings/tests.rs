@@ -1,0 +1,155 @@
+//! Settings: what is understood, what is kept, what a name is matched by.
+
+use super::*;
+use crate::name::RepoName;
+use crate::repos::Visibility;
+use crate::store::StoreOptions;
+
+fn settings(entries: &[(&str, &str)]) -> Result<RepoSettings> {
+    RepoSettings::new(entries.iter().map(|(k, v)| ((*k).to_owned(), (*v).to_owned())))
+}
+
+fn name(text: &str) -> RefName {
+    RefName::new(text.as_bytes()).expect("a valid name")
+}
+
+#[test]
+fn keys_and_values_are_understood_as_git_does() {
+    let all = settings(&[
+        ("receive.fsckobjects", "no"),
+        ("Receive.Fsck.zeroPaddedFilemode", "Ignore"),
+        ("receive.protect", "main"),
+        ("receive.protect", "release/*"),
+        ("receive.quota", "2g"),
+        ("receive.maxInputSize", "10M"),
+        ("receive.maxRefs", "7"),
+        ("receive.postReceive", "/bin/true"),
+        ("receive.denyDeletes", "true"),
+        ("receive.denyNonFastForwards", "off"),
+    ])
+    .expect("understood");
+    assert!(!all.checks_objects());
+    assert_eq!(all.fsck_level("ZEROPADDEDFILEMODE"), Some(FsckLevel::Ignore));
+    assert_eq!(all.fsck_level("badDate"), None);
+    assert_eq!((all.quota_len(), all.max_input_len()), (Some(2 << 30), Some(10 << 20)));
+    assert_eq!((all.max_refs(), all.post_receive()), (Some(7), Some("/bin/true")));
+    assert!(all.denies_deletes() && !all.denies_rewinds());
+    assert_eq!(all.entries()[0].0, "receive.fsckObjects", "keys are shown in one way");
+    for (branch, expected) in
+        [("main", true), ("main2", false), ("release/1", true), ("release/1/2", false)]
+    {
+        assert_eq!(all.is_protected(&name(&format!("refs/heads/{branch}"))), expected, "{branch}");
+    }
+    assert!(RepoSettings::default().checks_objects(), "checks are on by default");
+    for (key, value) in [
+        ("receive.quota", "-1"),
+        ("receive.quota", "99999999999g"),
+        ("receive.quota", ""),
+        ("receive.fsckObjects", "maybe"),
+        ("receive.fsck.badDate", "fatal"),
+        ("receive.fsck.", "warn"),
+        ("receive.fsck.a b", "warn"),
+        ("receive.postReceive", "rm -rf"),
+        ("receive.protect", ""),
+        ("receive.hideRefs", "heads"),
+        ("core.bare", "true"),
+        ("", ""),
+    ] {
+        assert!(matches!(settings(&[(key, value)]), Err(StoreError::Setting { .. })), "{key}");
+    }
+}
+
+#[test]
+fn globs() {
+    let cases = [
+        ("refs/heads/**", "refs/heads/a/b", true),
+        ("refs/heads/*", "refs/heads/a/b", false),
+        ("refs/heads/*", "refs/heads/", true),
+        ("refs/heads/v?.x", "refs/heads/v1.x", true),
+        ("refs/heads/v?.x", "refs/heads/v/.x", false),
+        ("refs/**/x", "refs/a/b/x", true),
+        ("refs/*a*a*a*a*a*a*b", &format!("refs/{}", "a".repeat(1000)), false),
+    ];
+    for (glob, text, expected) in cases {
+        assert_eq!(pattern::matches(glob.as_bytes(), text.as_bytes()), expected, "{glob} {text}");
+    }
+}
+
+#[test]
+fn hidden_references_follow_gits_rules() {
+    let all = settings(&[
+        ("transfer.hideRefs", "refs/internal/"),
+        ("receive.hideRefs", "refs/pull"),
+        ("uploadpack.hideRefs", "!refs/internal/shown"),
+        ("uploadpack.hideRefs", "^refs/one"),
+        ("transfer.hideRefs", "refs/internal/shown/not"),
+    ])
+    .expect("understood");
+    let fetch = |text: &str| all.hides_from_fetch(&name(text));
+    let push = |text: &str| all.hides_from_push(&name(text));
+    assert!(fetch("refs/internal/x") && push("refs/internal/x"));
+    assert!(!fetch("refs/internals/x") && !push("refs/internals/x"));
+    assert!(!fetch("refs/internal/shown/x") && push("refs/internal/shown/x"));
+    assert!(fetch("refs/internal/shown/not/x"), "the last one that fits decides");
+    assert!(!fetch("refs/pull/1") && push("refs/pull/1"));
+    assert!(fetch("refs/one") && fetch("refs/one/two"));
+    assert!(all.hides_any_from_fetch() && !RepoSettings::default().hides_any_from_fetch());
+}
+
+#[test]
+fn settings_are_kept_copied_and_deleted() {
+    let dir = tempfile::tempdir().expect("a directory");
+    let path = dir.path().join("s");
+    let store = Store::create(&path, &StoreOptions::default()).expect("made");
+    let repo_name = RepoName::new("a").expect("valid");
+    let repo = store.repos().create(&repo_name, Visibility::Private).expect("made");
+    let change = |key: &str, change: SettingChange| store.set_setting(repo.id, key, &change);
+    let set = |text: &str| SettingChange::Set(text.to_owned());
+    let add = |text: &str| SettingChange::Add(text.to_owned());
+    assert_eq!(store.settings(repo.id).expect("read"), RepoSettings::default());
+    change("receive.protect", set("main")).expect("set");
+    change("RECEIVE.PROTECT", add("next")).expect("added");
+    change("receive.quota", set("1k")).expect("set");
+    change("receive.quota", set("2k")).expect("replaced");
+    let expected = settings(&[
+        ("receive.protect", "main"),
+        ("receive.protect", "next"),
+        ("receive.quota", "2k"),
+    ]);
+    let expected = expected.expect("understood");
+    assert_eq!(store.settings(repo.id).expect("read"), expected);
+    let fork = store.repos().fork(&repo_name, &RepoName::new("b").expect("valid")).expect("made");
+    assert_eq!(store.settings(fork.id).expect("read"), expected);
+    change("receive.protect", SettingChange::Unset).expect("unset");
+    assert_eq!(store.settings(repo.id).expect("read").entries().len(), 1);
+    assert!(matches!(change("core.bare", set("x")), Err(StoreError::Setting { .. })));
+    let long = "/".to_owned() + &"x".repeat(4000);
+    let over = (0..20).find_map(|_| change("transfer.hideRefs", add("refs/y")).err());
+    assert!(over.is_none());
+    for index in 0..70 {
+        let hidden = format!("refs/{index}/{}", "x".repeat(1000));
+        if let Err(error) = change("transfer.hideRefs", add(&hidden)) {
+            assert!(matches!(error, StoreError::Limit { .. }));
+            assert!(index > 55);
+            break;
+        }
+        assert!(index < 69, "there is a limit");
+    }
+    assert!(matches!(change("receive.postReceive", set(&long)), Err(StoreError::Limit { .. })));
+    store.repos().delete(&repo_name).expect("deleted");
+    assert_eq!(store.settings(repo.id).expect("read"), RepoSettings::default());
+    assert!(matches!(change("receive.quota", set("1")), Err(StoreError::RepoGone { .. })));
+}
+
+#[test]
+fn golden_row_and_what_is_not_understood() {
+    let row = settings(&[("receive.quota", "1")]).expect("understood").encode();
+    assert_eq!(row, b"\x01\x01\x0dreceive.quota\x011");
+    assert_eq!(RepoSettings::decode(&row).expect("reads").quota_len(), Some(1));
+    for len in 0..row.len() {
+        assert_eq!(RepoSettings::decode(&row[..len]), None);
+    }
+    let newer = b"\x01\x02\x03new\x01x\x0dreceive.quota\x01?";
+    let read = RepoSettings::decode(newer).expect("reads");
+    assert_eq!((read.entries().len(), read.quota_len()), (2, None));
+}
