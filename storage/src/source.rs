@@ -86,14 +86,14 @@ pub trait ObjectSource: Send + Sync {
     fn name(&self) -> String;
 
     /// Kind and length of each object, in the order of `ids`; `None` for one that is absent. At
-    /// most [`LENS_MAX`] ids.
+    /// most `LENS_MAX` ids.
     ///
     /// # Errors
     /// When nothing is known; [`SourceError::Unsupported`] when whole objects must be asked for.
     fn headers(&self, ids: &[ObjectId]) -> SourceResult<Vec<Option<ObjectHeader>>>;
 
     /// A pack that stands by itself (no base outside of it), with those of the wanted objects that
-    /// the source has; `None` when it has none of them. At most [`OBJECTS_MAX`] ids. The stream
+    /// the source has; `None` when it has none of them. At most `OBJECTS_MAX` ids. The stream
     /// ends with the pack; an error in it is a failure of the source.
     ///
     /// # Errors
@@ -118,7 +118,7 @@ pub const PAGE_CHUNKS_MAX: usize = 65_536;
 pub struct ManifestPage {
     /// Length of the whole file, in bytes.
     pub len: u64,
-    /// Chunks without gaps, ascending: at most [`PAGE_CHUNKS_MAX`].
+    /// Chunks without gaps, ascending: at most `PAGE_CHUNKS_MAX`.
     pub spans: Vec<ChunkSpan>,
 }
 
@@ -131,7 +131,7 @@ pub trait ChunkSource: Send + Sync {
     fn name(&self) -> String;
 
     /// The length of each file, in the order of `files`; `None` for one that is absent. At most
-    /// [`FILES_MAX`].
+    /// `FILES_MAX`.
     ///
     /// # Errors
     /// When nothing is known.

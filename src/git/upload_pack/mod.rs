@@ -7,7 +7,7 @@
 //! without its end.
 //!
 //! Version 2 is a command with arguments (`command`); versions 0 and 1 are a list of wants and a
-//! list of haves (`classic`). Both become a [`request::FetchRequest`], and one `fetch` answers it.
+//! list of haves (`classic`). Both become a `request::FetchRequest`, and one `fetch` answers it.
 
 mod advertise;
 mod classic;

@@ -208,13 +208,20 @@ fn too_many_are_told_to_come_back() {
         false
     };
     assert!(wait("mega_store_packs 1"));
-    let mut second = world.connect();
     let asked = "POST /a.git/git-upload-pack HTTP/1.1\r\nHost: localhost\r\nContent-Length: 4\r\n\
         Content-Type: application/x-git-upload-pack-request\r\n\r\n0000";
-    second.write_all(asked.as_bytes()).expect("sent");
-    let mut answer = vec![0; 512];
-    let len = second.read(&mut answer).expect("an answer");
-    let answer = String::from_utf8_lossy(&answer[..len]).into_owned();
+    let ask = || {
+        let mut second = world.connect();
+        second.write_all(asked.as_bytes()).expect("sent");
+        let mut answer = vec![0; 512];
+        let len = second.read(&mut answer).unwrap_or(0);
+        (second, String::from_utf8_lossy(&answer[..len]).into_owned())
+    };
+    // The place of the last look at the metrics may still be taken: that refusal closes.
+    let (second, answer) = std::iter::repeat_with(ask)
+        .take(200)
+        .find(|(_, answer)| !answer.is_empty() && !answer.contains("Connection: close"))
+        .expect("a connection of its own");
     assert!(answer.starts_with("HTTP/1.1 503 ") && answer.contains("retry-after: 5"), "{answer}");
     // Both connections stay open, so a third is one too many.
     let third = world.raw(&head("/healthz", "localhost", ""));
