@@ -69,18 +69,36 @@ pub(super) fn answer(
     git: Git,
     out: &Output<'_>,
 ) -> Result<Done, NodeError> {
-    let options = ImportOptions {
+    let report = node::import(node, &options(call, git)?, out.progress())?;
+    tell(&report, out)
+}
+
+/// The answer when there is nothing to import, from a store that is open for reading.
+pub(super) fn answer_nothing(
+    node: &Node,
+    call: &ImportCall,
+    git: Git,
+    out: &Output<'_>,
+) -> Result<Option<Done>, NodeError> {
+    let report = node::import_of_nothing(node, &options(call, git)?)?;
+    report.map(|report| tell(&report, out)).transpose()
+}
+
+fn options(call: &ImportCall, git: Git) -> Result<ImportOptions, NodeError> {
+    Ok(ImportOptions {
         source: call.source.0.to_string_lossy().into_owned(),
         source_path: call.source.to_path(),
         name: call.name.as_deref().map(RepoName::new).transpose()?,
         prune: call.prune,
         git,
-    };
-    let report = node::import(node, &options, out.progress())?;
+    })
+}
+
+fn tell(report: &ImportReport, out: &Output<'_>) -> Result<Done, NodeError> {
     if out.is_json() {
-        out.json(&Json::new(&report))?;
+        out.json(&Json::new(report))?;
     }
-    say(&report, out);
+    say(report, out);
     let missing = &report.lfs.missing;
     if missing.is_empty() {
         return Ok(Done::Whole);

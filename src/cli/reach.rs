@@ -69,6 +69,9 @@ pub(super) fn reach(context: &Context<'_>, call: &Call) -> Result<Reached, Exit>
                 Err(error) => return Err(exit::of_control(&error)),
             }
         }
+        if let Some(exit) = answer_reading(context, call) {
+            return Ok(Reached::Answered(exit));
+        }
         match Node::open(path) {
             Ok(node) => return Ok(Reached::Opened(node)),
             Err(NodeError::Store(StoreError::Held { .. })) if Instant::now() < deadline => {
@@ -95,6 +98,22 @@ pub(super) fn reach(context: &Context<'_>, call: &Call) -> Result<Reached, Exit>
             Err(error) => return Err(exit::of_node(&error)),
         }
     }
+}
+
+/// The answer of a standing mirror's import that finds nothing new: most of its time would go into
+/// opening the store for writing. `None` for everything else; what goes wrong is told by the
+/// ordinary way.
+fn answer_reading(context: &Context<'_>, call: &Call) -> Option<Exit> {
+    if !matches!(call.request, Request::Import(_)) {
+        return None;
+    }
+    let node = Node::open_to_read(&context.location.path).ok()?;
+    let exit = run::answer_reading(&node, call, context.terminal);
+    if exit.is_some() {
+        // The process ends, and nothing was written that closing would finish.
+        std::mem::forget(node);
+    }
+    exit
 }
 
 /// Opens the store to keep it: nobody else may have it.

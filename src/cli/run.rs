@@ -45,17 +45,30 @@ pub(super) fn answer(node: &Node, holder: Holder, call: &Call, reply: &dyn Reply
     }
 }
 
+/// Does what is asked if that changes nothing in the store, which is open for reading: an import of
+/// what is here already. `None` when it has to be opened for writing; errors are left to that, too.
+pub(super) fn answer_reading(node: &Node, call: &Call, reply: &dyn Reply) -> Option<Exit> {
+    let Request::Import(import) = &call.request else { return None };
+    let output = Output::new(reply, call.json);
+    let done = import::answer_nothing(node, import, git_of(call), &output);
+    matches!(done, Ok(Some(Done::Whole)) if output.flush().is_ok()).then(Exit::default)
+}
+
+fn git_of(call: &Call) -> Git {
+    Git::new(call.environment.iter().map(|(name, value)| (name.clone(), value.0.clone())))
+}
+
 fn run(node: &Node, holder: Holder, call: &Call, out: &Output<'_>) -> Result<Done, NodeError> {
-    let variables = call.environment.iter().map(|(name, value)| (name.clone(), value.0.clone()));
+    let git = || git_of(call);
     match &call.request {
-        Request::Import(call) => import::answer(node, call, Git::new(variables), out),
+        Request::Import(call) => import::answer(node, call, git(), out),
         Request::Export(call) => export::answer(node, call, out),
         Request::Repo(call) => repo::answer(node, call, out),
         Request::File(call) => file::answer(node, call, out),
         Request::Token(call) => token::answer(node, call, out),
         Request::Ls(call) => ls::answer(node, call, out),
         Request::Cat { repo, revision, path } => cat::answer(node, repo, revision, path, out),
-        Request::Mount(call) => mount::answer(node, holder, call, Git::new(variables), out),
+        Request::Mount(call) => mount::answer(node, holder, call, git(), out),
         Request::Unmount { dir } => unmount::answer(node, dir, out),
         Request::Status => status::answer(node, holder, out),
         Request::Stats { repo } => stats::answer(node, repo.as_deref(), out),

@@ -9,8 +9,8 @@ use std::path::{Path, PathBuf};
 use mega_storage::{NameError, Progress, RefName, RefTarget, Repo, RepoName, Visibility};
 
 use super::export::write_repository;
-use super::import_git::{GitReport, take_git};
-use super::import_lfs::{LfsPlaces, LfsReport, take_lfs};
+use super::import_git::{GitReport, nothing_to_take, take_git};
+use super::import_lfs::{LfsPlaces, LfsReport, take_lfs, wanted_files};
 use super::{Node, NodeError};
 use crate::git::{self, Git, Head, RemoteRefs, Source};
 
@@ -69,11 +69,35 @@ fn import_directory(
     progress: &dyn Progress,
 ) -> Result<ImportReport, NodeError> {
     let source = Source::open(&options.git, &options.source_path)?;
-    let origin = source.worktree().unwrap_or(source.git_dir()).to_string_lossy().into_owned();
-    let target = Target::find(node, options, &origin, source.name().as_deref())?;
+    let target = Target::of_directory(node, options, &source)?;
     let places = || LfsPlaces::of_source(&options.git, &source);
     let filling = Filling { source: &source, places: &places, skip: None };
     target.fill(node, options, &filling, progress)
+}
+
+/// What [`import`] of a directory reports when all of it is here already; `None` when something is
+/// not, and for URLs. Writes nothing, so a store that is open for reading will do.
+///
+/// # Errors
+/// When the source or the store cannot be read.
+pub fn import_of_nothing(
+    node: &Node,
+    options: &ImportOptions,
+) -> Result<Option<ImportReport>, NodeError> {
+    if !options.source_path.is_dir() {
+        return Ok(None);
+    }
+    let source = Source::open(&options.git, &options.source_path)?;
+    let target = Target::of_directory(node, options, &source)?;
+    let Some(repo) = target.existing.filter(|repo| repo.origin.as_ref() == Some(&target.origin))
+    else {
+        return Ok(None);
+    };
+    let Some(git) = nothing_to_take(node, &repo, &source, options.prune)? else {
+        return Ok(None);
+    };
+    let (lfs, missing) = wanted_files(node, &repo)?;
+    Ok(missing.is_empty().then_some(ImportReport { repo, is_new: false, git, lfs }))
 }
 
 fn import_url(
@@ -127,6 +151,15 @@ struct Filling<'a> {
 }
 
 impl Target {
+    fn of_directory(
+        node: &Node,
+        options: &ImportOptions,
+        source: &Source,
+    ) -> Result<Self, NodeError> {
+        let origin = source.worktree().unwrap_or(source.git_dir()).to_string_lossy().into_owned();
+        Self::find(node, options, &origin, source.name().as_deref())
+    }
+
     fn find(
         node: &Node,
         options: &ImportOptions,

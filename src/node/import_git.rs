@@ -78,6 +78,26 @@ pub(super) fn take_git(
     Ok(report)
 }
 
+/// The report of an import that has no object to bring and no reference to change; `None` when it
+/// has. Writes nothing.
+pub(super) fn nothing_to_take(
+    node: &Node,
+    repo: &Repo,
+    source: &Source,
+    prune: bool,
+) -> Result<Option<GitReport>, NodeError> {
+    let mut report = GitReport::default();
+    let wanted = wanted_refs(source)?;
+    for pack in source.packs()? {
+        if !node.store().repos().has_pack(repo.id, &pack.id)? {
+            return Ok(None);
+        }
+    }
+    let is_current = new_loose(node, repo, source)?.is_empty()
+        && plan_refs(node, repo, &wanted, prune, &mut report)?.is_empty();
+    Ok(is_current.then_some(report))
+}
+
 fn take_packs(
     node: &Node,
     repo: &Repo,
@@ -139,18 +159,11 @@ fn take_loose(
     report: &mut GitReport,
     progress: &dyn Progress,
 ) -> Result<(), NodeError> {
-    let ids = source.loose_ids()?;
-    let objects = node.store().objects();
-    let members = objects.are_members(repo.id, &ids)?;
-    let new: Vec<ObjectId> = ids
-        .into_iter()
-        .zip(members)
-        .filter(|(_, is_member)| !is_member)
-        .map(|(id, _)| id)
-        .collect();
+    let new = new_loose(node, repo, source)?;
     if new.is_empty() {
         return Ok(());
     }
+    let objects = node.store().objects();
     let mut pack = source.pack_objects(&new)?;
     let taken = objects.ingest_pack(
         repo.id,
@@ -167,6 +180,14 @@ fn take_loose(
         // A git that failed midway says more than the pack that it left unfinished.
         Err(error) => Err(pack.failure().map_or_else(|| error.into(), NodeError::from)),
     }
+}
+
+/// The source's loose objects that the repository does not have.
+fn new_loose(node: &Node, repo: &Repo, source: &Source) -> Result<Vec<ObjectId>, NodeError> {
+    let ids = source.loose_ids()?;
+    let members = node.store().objects().are_members(repo.id, &ids)?;
+    let found = ids.into_iter().zip(members);
+    Ok(found.filter(|(_, is_member)| !is_member).map(|(id, _)| id).collect())
 }
 
 /// What the references should be, HEAD among them.

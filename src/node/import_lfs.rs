@@ -174,15 +174,7 @@ pub(super) fn take_lfs(
     find_places: &dyn Fn() -> Result<LfsPlaces, NodeError>,
     progress: &dyn Progress,
 ) -> Result<LfsReport, NodeError> {
-    let mut report = LfsReport::default();
-    let mut wanted = Vec::new();
-    let mut seen = HashSet::new();
-    for (blob, pointer) in node.store().objects().pointers(repo.id)? {
-        if seen.insert(pointer.file) && !node.store().files().has(repo.id, &pointer.file)? {
-            wanted.push(MissingFile { pointer, blob, reason: String::new() });
-        }
-    }
-    report.wanted_count = seen.len() as u64;
+    let (report, wanted) = wanted_files(node, repo)?;
     if wanted.is_empty() {
         return Ok(report);
     }
@@ -198,6 +190,21 @@ pub(super) fn take_lfs(
     let mut report = work.report.into_inner();
     report.missing = missing;
     Ok(report)
+}
+
+/// How many files the repository's pointers name, and those of them that it does not have.
+pub(super) fn wanted_files(
+    node: &Node,
+    repo: &Repo,
+) -> Result<(LfsReport, Vec<MissingFile>), NodeError> {
+    let mut wanted = Vec::new();
+    let mut seen = HashSet::new();
+    for (blob, pointer) in node.store().objects().pointers(repo.id)? {
+        if seen.insert(pointer.file) && !node.store().files().has(repo.id, &pointer.file)? {
+            wanted.push(MissingFile { pointer, blob, reason: String::new() });
+        }
+    }
+    Ok((LfsReport { wanted_count: seen.len() as u64, ..LfsReport::default() }, wanted))
 }
 
 /// One import's LFS work.

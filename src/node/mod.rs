@@ -21,7 +21,7 @@ use mega_storage::{Store, StoreOptions};
 
 pub use error::NodeError;
 pub use export::{ExportOptions, ExportReport, export};
-pub use import::{ImportOptions, ImportReport, import};
+pub use import::{ImportOptions, ImportReport, import, import_of_nothing};
 pub use import_git::GitReport;
 pub use import_lfs::{LfsReport, MissingFile};
 pub use mounts::{MountInfo, MountRequest, Mounts};
@@ -44,6 +44,14 @@ impl Node {
     /// As [`Store::open`].
     pub fn open(path: &Path) -> Result<Self, NodeError> {
         Ok(Self::new(Store::open(path, &StoreOptions::default())?))
+    }
+
+    /// Opens the store in `path` to read it and no more.
+    ///
+    /// # Errors
+    /// As [`Store::open_to_read`].
+    pub fn open_to_read(path: &Path) -> Result<Self, NodeError> {
+        Ok(Self::new(Store::open_to_read(path, &StoreOptions::default())?))
     }
 
     /// Makes a store in `path` and opens it.

@@ -20,6 +20,7 @@ mod name;
 pub mod object;
 mod objects;
 mod outbox;
+mod owner;
 mod partial;
 mod progress;
 mod read;

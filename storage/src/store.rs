@@ -4,18 +4,19 @@
 //! store), `owner` (locked by the process that has the store open), `db/` (RocksDB), `tmp/`
 //! (emptied at every open), `cache/` (losable).
 
-use std::fs::{self, File, OpenOptions};
-use std::io::{Read, Write};
-use std::os::unix::fs::{DirBuilderExt, OpenOptionsExt};
+use std::fs::{self, File};
+use std::io::Write;
+use std::os::unix::fs::DirBuilderExt;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
-use crate::db::{Db, Durability, Family};
+use crate::db::{Db, Durability, Family, OpenMode};
 use crate::error::{Result, StoreError};
 use crate::files::FileStore;
 use crate::id::RepoId;
 use crate::locks::LockStore;
 use crate::objects::ObjectStore;
+use crate::owner::OwnerLock;
 use crate::partial::PartialStore;
 use crate::refs::RefStore;
 use crate::repos::RepoStore;
@@ -79,7 +80,7 @@ impl Store {
             .mode(0o700)
             .create(path)
             .map_err(|e| StoreError::io(format!("creating {}", path.display()), e))?;
-        let owner = lock_owner(path)?;
+        let owner = OwnerLock::take(path)?;
         if path.join("FORMAT").exists() {
             // Made, and closed again, by another process since the first look: its rows are not
             // ours to clear away.
@@ -87,7 +88,7 @@ impl Store {
         }
         // A making that was interrupted before FORMAT left nothing that anyone was told of.
         let _ = fs::remove_dir_all(path.join("db"));
-        let store = Self::open_owned(path, owner, true, options)?;
+        let store = Self::open_owned(path, owner, OpenMode::Create, options)?;
         let mut batch = store.inner.db.batch();
         batch.put(Family::Store, b"format", &FORMAT_VERSION.to_be_bytes());
         store.inner.db.commit(batch, Durability::Synced)?;
@@ -101,9 +102,22 @@ impl Store {
     /// [`StoreError::NotAStore`], [`StoreError::FormatNewer`], or [`StoreError::Held`] naming the
     /// owner.
     pub fn open(path: &Path, options: &StoreOptions) -> Result<Self> {
+        Self::open_in(path, OpenMode::Write, options)
+    }
+
+    /// Opens the store in `path` to read what is there and no more: nothing in it changes, and what
+    /// would write fails. Several times cheaper than [`Store::open`].
+    ///
+    /// # Errors
+    /// As [`Store::open`]; also for a store without a family that this program knows.
+    pub fn open_to_read(path: &Path, options: &StoreOptions) -> Result<Self> {
+        Self::open_in(path, OpenMode::Read, options)
+    }
+
+    fn open_in(path: &Path, mode: OpenMode, options: &StoreOptions) -> Result<Self> {
         read_format(path)?;
-        let owner = lock_owner(path)?;
-        let store = Self::open_owned(path, owner, false, options)?;
+        let owner = OwnerLock::take(path)?;
+        let store = Self::open_owned(path, owner, mode, options)?;
         let row = store.inner.db.get(Family::Store, b"format")?;
         if row.as_deref() != Some(&FORMAT_VERSION.to_be_bytes()[..]) {
             return Err(StoreError::DamagedRow {
@@ -116,15 +130,22 @@ impl Store {
         Ok(store)
     }
 
-    fn open_owned(path: &Path, owner: File, create: bool, options: &StoreOptions) -> Result<Self> {
+    fn open_owned(
+        path: &Path,
+        owner: OwnerLock,
+        mode: OpenMode,
+        options: &StoreOptions,
+    ) -> Result<Self> {
         let tmp = path.join("tmp");
-        let _ = fs::remove_dir_all(&tmp);
-        fs::DirBuilder::new()
-            .mode(0o700)
-            .create(&tmp)
-            .map_err(|e| StoreError::io(format!("creating {}", tmp.display()), e))?;
+        if mode != OpenMode::Read {
+            let _ = fs::remove_dir_all(&tmp);
+            fs::DirBuilder::new()
+                .mode(0o700)
+                .create(&tmp)
+                .map_err(|e| StoreError::io(format!("creating {}", tmp.display()), e))?;
+        }
         let db_path = path.join("db");
-        if create {
+        if mode == OpenMode::Create {
             // RocksDB would make it readable for everyone, and the directory around it may be the
             // user's own.
             fs::DirBuilder::new()
@@ -132,7 +153,7 @@ impl Store {
                 .create(&db_path)
                 .map_err(|e| StoreError::io(format!("creating {}", db_path.display()), e))?;
         }
-        let db = Arc::new(Db::open(&db_path, &tmp, create, options.block_cache_len)?);
+        let db = Arc::new(Db::open(&db_path, &tmp, mode, options.block_cache_len)?);
         db.keep(owner);
         let inner = Inner {
             path: path.to_owned(),
@@ -224,41 +245,6 @@ fn is_leftover(name: &std::ffi::OsStr) -> bool {
     ["owner", "db", "tmp", "cache", "FORMAT.tmp"].iter().any(|known| name == *known)
 }
 
-/// Takes the exclusive lock of `path/owner` and writes this process into it.
-fn lock_owner(path: &Path) -> Result<File> {
-    let owner_path = path.join("owner");
-    let action = || format!("opening {}", owner_path.display());
-    let mut owner = OpenOptions::new()
-        .read(true)
-        .write(true)
-        .create(true)
-        .truncate(false)
-        .mode(0o600)
-        .open(&owner_path)
-        .map_err(|e| StoreError::io(action(), e))?;
-    use rustix::fs::{FlockOperation, flock};
-    if let Err(error) = flock(&owner, FlockOperation::NonBlockingLockExclusive) {
-        if error != rustix::io::Errno::WOULDBLOCK {
-            let action = format!("locking {}", owner_path.display());
-            return Err(StoreError::io(action, error.into()));
-        }
-        let mut holder = String::new();
-        let _ = owner.read_to_string(&mut holder);
-        let holder = match holder.trim() {
-            "" => "another process".to_owned(),
-            text => text.to_owned(),
-        };
-        return Err(StoreError::Held { path: path.to_owned(), holder });
-    }
-    let args: Vec<String> =
-        std::env::args_os().map(|a| a.to_string_lossy().into_owned()).take(4).collect();
-    let line = format!("process {} ({})\n", std::process::id(), args.join(" "));
-    let _ = owner.set_len(0);
-    // Only a help for whoever is refused: a full disk must not keep the store closed.
-    let _ = owner.write_all(line.as_bytes());
-    Ok(owner)
-}
-
 fn write_format(path: &Path) -> Result<()> {
     let io = |e| StoreError::io(format!("writing {}", path.join("FORMAT").display()), e);
     let draft = path.join("FORMAT.tmp");
@@ -331,6 +317,39 @@ mod tests {
         assert!(matches!(open(), Err(StoreError::Held { .. })), "{:?}", open());
         drop(files);
         open().expect("free again");
+    }
+
+    #[test]
+    fn reading_changes_nothing_and_sees_what_only_the_log_has() {
+        let dir = tempfile::tempdir().expect("a directory");
+        let path = dir.path().join("s");
+        let name = crate::RepoName::new("a/b").expect("a name");
+        let store = Store::create(&path, &StoreOptions::default()).expect("made");
+        store.repos().create(&name, crate::Visibility::Private).expect("made");
+        drop(store);
+        let files = || {
+            let names = ["db", "tmp"].map(|name| fs::read_dir(path.join(name)).expect("listed"));
+            let files = names.into_iter().flatten().map(|entry| entry.expect("a file"));
+            let state = files.map(|file| {
+                let meta = file.metadata().expect("is there");
+                (file.path(), meta.len(), meta.modified().expect("a time"))
+            });
+            let mut all: Vec<_> = state.collect();
+            all.sort();
+            all
+        };
+        let before = files();
+        let store = Store::open_to_read(&path, &StoreOptions::default()).expect("opened");
+        assert!(store.repos().find(&name).expect("readable").is_some());
+        store.repos().delete(&name).expect_err("nothing can be written");
+        assert!(matches!(
+            Store::open(&path, &StoreOptions::default()).map(|_| ()),
+            Err(StoreError::Held { .. })
+        ));
+        drop(store);
+        assert_eq!(files(), before);
+        let store = Store::open(&path, &StoreOptions::default()).expect("free again");
+        assert!(store.repos().find(&name).expect("readable").is_some());
     }
 
     #[test]

@@ -7,7 +7,7 @@ use std::sync::Arc;
 
 use tempfile::TempDir;
 
-use crate::db::{Db, Durability, Family, keys};
+use crate::db::{Db, Durability, Family, OpenMode, keys};
 use crate::id::{ObjectId, RepoId};
 
 /// The database goes when this goes.
@@ -25,7 +25,9 @@ impl TestDb {
     fn open(dir: &TempDir) -> Arc<Db> {
         let tmp = dir.path().join("tmp");
         std::fs::create_dir_all(&tmp).expect("made");
-        Arc::new(Db::open(&dir.path().join("db"), &tmp, true, 8 << 20).expect("a database"))
+        Arc::new(
+            Db::open(&dir.path().join("db"), &tmp, OpenMode::Create, 8 << 20).expect("a database"),
+        )
     }
 
     /// Closes the database and opens it again. Nobody else may hold it.

@@ -28,7 +28,15 @@ fn a_second_import_takes_nothing_and_a_later_one_what_is_new() {
     repos::history(&world, "source.git");
     world.ok(&["import", "source.git"]);
     let before = world.ok(&["--json", "stats", "source"]);
+    let files = || {
+        let dir = std::fs::read_dir(world.path("store/db")).expect("listed");
+        let mut names: Vec<_> = dir.map(|entry| entry.expect("a file").file_name()).collect();
+        names.sort();
+        names
+    };
+    let database = files();
     let run = world.run(&["import", "source.git", "--json"]);
+    assert_eq!(files(), database, "the store was opened to read only");
     let report = &run.json()[0];
     for (field, value) in [("packs", 0), ("objects", 0), ("new_objects", 0)] {
         assert_eq!(report[field], value, "{report}");

@@ -7,13 +7,14 @@ use std::sync::Arc;
 use super::*;
 use crate::chunk::chunker::{BufferPool, Chunker};
 use crate::chunk::samples;
-use crate::db::Durability;
+use crate::db::{Durability, OpenMode};
 
 const LIMITS: WriteLimits = WriteLimits { held_len: 1 << 20, flush_len: 2 << 20 };
 
-fn open(path: &Path, create: bool) -> ChunkStore {
+fn open(path: &Path) -> ChunkStore {
     fs::create_dir_all(path.join("tmp")).expect("a directory");
-    let db = Db::open(&path.join("db"), &path.join("tmp"), create, 8 << 20).expect("opened");
+    let mode = OpenMode::Create;
+    let db = Db::open(&path.join("db"), &path.join("tmp"), mode, 8 << 20).expect("opened");
     ChunkStore::new(Arc::new(db))
 }
 
@@ -29,7 +30,7 @@ fn open_killed(path: &Path, copy: &Path) -> ChunkStore {
             fs::copy(entry.path(), copy.join("db").join(entry.file_name())).map(|_| ())
         });
         if copied.is_ok()
-            && let Ok(db) = Db::open(&copy.join("db"), &copy.join("tmp"), false, 8 << 20)
+            && let Ok(db) = Db::open(&copy.join("db"), &copy.join("tmp"), OpenMode::Write, 8 << 20)
         {
             return ChunkStore::new(Arc::new(db));
         }
@@ -64,7 +65,7 @@ fn add_all(writer: &ChunkWriter<'_>, bytes: &[u8]) -> u64 {
 #[test]
 fn a_meta_is_never_there_without_its_chunk() {
     let dir = tempfile::tempdir().expect("a directory");
-    let store = open(&dir.path().join("a"), true);
+    let store = open(&dir.path().join("a"));
     let writer = ChunkWriter::new(&store, LIMITS);
     let bytes = samples::random(9 << 20, 1);
     let mut seen = Vec::new();
@@ -87,7 +88,7 @@ fn a_meta_is_never_there_without_its_chunk() {
 #[test]
 fn what_was_abandoned_is_found_again() {
     let dir = tempfile::tempdir().expect("a directory");
-    let store = open(&dir.path().join("a"), true);
+    let store = open(&dir.path().join("a"));
     let few = ChunkWriter::new(&store, LIMITS);
     add_all(&few, &samples::random(500 << 10, 1));
     few.abandon();
@@ -109,7 +110,7 @@ fn what_was_abandoned_is_found_again() {
 #[test]
 fn a_chunk_that_occurs_often_is_written_once() {
     let dir = tempfile::tempdir().expect("a directory");
-    let store = open(&dir.path().join("a"), true);
+    let store = open(&dir.path().join("a"));
     let writer = ChunkWriter::new(&store, LIMITS);
     let zeros = vec![0; 8 << 20];
     assert_eq!(add_all(&writer, &zeros), 32);
@@ -121,7 +122,7 @@ fn a_chunk_that_occurs_often_is_written_once() {
 #[test]
 fn golden_rows() {
     let dir = tempfile::tempdir().expect("a directory");
-    let store = open(&dir.path().join("a"), true);
+    let store = open(&dir.path().join("a"));
     let writer = ChunkWriter::new(&store, LIMITS);
     add_all(&writer, b"hello");
     let mut batch = store.db.batch();

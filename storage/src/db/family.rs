@@ -72,9 +72,10 @@ impl Family {
         matches!(self, Self::ObjectPart | Self::Chunk)
     }
 
-    /// RocksDB's options for the family.
-    pub(super) fn options(self, cache: &Cache) -> Options {
-        let mut options = Options::default();
+    /// RocksDB's options for the family, made from `plain`: each set made by itself would come with
+    /// a block cache that is thrown away again.
+    pub(super) fn options(self, plain: &Options, cache: &Cache) -> Options {
+        let mut options = plain.clone();
         let mut table = BlockBasedOptions::default();
         table.set_block_cache(cache);
         table.set_bloom_filter(10.0, false);

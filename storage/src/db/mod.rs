@@ -10,7 +10,6 @@ pub(crate) mod keys;
 mod snapshot;
 mod sorted;
 
-use std::fs::File;
 use std::path::{Path, PathBuf};
 use std::sync::OnceLock;
 use std::sync::atomic::{AtomicU64, Ordering};
@@ -23,6 +22,7 @@ use rocksdb::{
 };
 
 use crate::error::{Result, StoreError};
+use crate::owner::OwnerLock;
 pub(crate) use family::Family;
 pub(crate) use snapshot::{Rows, Snapshot};
 pub(crate) use sorted::SortedFile;
@@ -47,6 +47,17 @@ pub(crate) enum Durability {
     Unlogged,
 }
 
+/// What a database is opened for.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub(crate) enum OpenMode {
+    /// To make what is missing, then to read and to write.
+    Create,
+    /// To read and to write.
+    Write,
+    /// To read: nothing in the directory changes, and every write fails.
+    Read,
+}
+
 /// A pinned value: borrowed from the block cache or memtable, not copied.
 pub(crate) type Pinned<'a> = DBPinnableSlice<'a>;
 
@@ -60,7 +71,7 @@ pub(crate) struct Db {
     commit: Mutex<()>,
     generation: AtomicU64,
     /// The owner's lock. Last, so that it is released after the database has closed.
-    owner: OnceLock<File>,
+    owner: OnceLock<OwnerLock>,
 }
 
 /// A set of changes that becomes visible all at once.
@@ -70,17 +81,17 @@ pub(crate) struct Batch<'a> {
 }
 
 impl Db {
-    /// Opens the database in `path`, creating what is missing when `create` is set.
-    /// `block_cache_len` is in bytes.
+    /// Opens the database in `path`. `block_cache_len` is in bytes.
     pub(crate) fn open(
         path: &Path,
         tmp: &Path,
-        create: bool,
+        mode: OpenMode,
         block_cache_len: usize,
     ) -> Result<Self> {
         let cache = Cache::new_lru_cache(block_cache_len);
-        let mut options = Options::default();
-        options.create_if_missing(create);
+        let plain = Options::default();
+        let mut options = plain.clone();
+        options.create_if_missing(mode == OpenMode::Create);
         // A store that is older than a family gets it when it is opened.
         options.create_missing_column_families(true);
         options.set_paranoid_checks(true);
@@ -99,11 +110,16 @@ impl Db {
         options.set_bytes_per_sync(1 << 20);
         let families: Vec<_> = Family::ALL
             .iter()
-            .map(|family| ColumnFamilyDescriptor::new(family.name(), family.options(&cache)))
-            .chain([ColumnFamilyDescriptor::new("default", small_family(&cache))])
+            .map(|family| {
+                ColumnFamilyDescriptor::new(family.name(), family.options(&plain, &cache))
+            })
+            .chain([ColumnFamilyDescriptor::new("default", small_family(&plain, &cache))])
             .collect();
-        let inner = DB::open_cf_descriptors(&options, path, families)
-            .map_err(|e| StoreError::db("opening it", e))?;
+        let opened = match mode {
+            OpenMode::Read => DB::open_cf_descriptors_read_only(&options, path, families, false),
+            OpenMode::Write | OpenMode::Create => DB::open_cf_descriptors(&options, path, families),
+        };
+        let inner = opened.map_err(|e| StoreError::db("opening it", e))?;
         Ok(Self {
             inner,
             tmp: tmp.to_owned(),
@@ -115,7 +131,7 @@ impl Db {
 
     /// Keeps the store's lock for as long as the database is open: parts of it are shared, and
     /// outlive the store.
-    pub(crate) fn keep(&self, owner: File) {
+    pub(crate) fn keep(&self, owner: OwnerLock) {
         let _ = self.owner.set(owner);
     }
 
@@ -354,8 +370,8 @@ fn upper_bound(prefix: &[u8]) -> Vec<u8> {
     vec![0xff; 64]
 }
 
-fn small_family(cache: &Cache) -> Options {
-    let mut options = Options::default();
+fn small_family(plain: &Options, cache: &Cache) -> Options {
+    let mut options = plain.clone();
     let mut table = BlockBasedOptions::default();
     table.set_block_cache(cache);
     options.set_block_based_table_factory(&table);

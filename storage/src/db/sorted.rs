@@ -7,7 +7,7 @@
 use std::path::PathBuf;
 use std::sync::atomic::{AtomicU64, Ordering};
 
-use rocksdb::{Cache, IngestExternalFileOptions, SstFileWriter};
+use rocksdb::{Cache, IngestExternalFileOptions, Options, SstFileWriter};
 
 use super::{Db, Family};
 use crate::error::{Result, StoreError};
@@ -32,7 +32,7 @@ impl Db {
         let action = "writing a sorted file";
         let number = FILE_COUNT.fetch_add(1, Ordering::Relaxed);
         let path = self.tmp.join(format!("{}-{number}.sst", family.name()));
-        let options = family.options(&Cache::new_lru_cache(0));
+        let options = family.options(&Options::default(), &Cache::new_lru_cache(0));
         let mut file = SortedFile { family, path, row_count: 0 };
         let mut writer = SstFileWriter::create(&options);
         for row in rows {
