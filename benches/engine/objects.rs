@@ -81,7 +81,7 @@ pub fn clone(criterion: &mut Criterion) {
     let mut group = criterion.benchmark_group("objects");
     group.sample_size(20).throughput(Throughput::Elements(reach.ids.len() as u64));
     group.bench_function("reach", |bencher| bencher.iter(|| self::reach(&bench, &pack.tip)));
-    let options = SendOptions { ofs_delta: true, thin_bases: None };
+    let options = SendOptions { ofs_delta: true, ..SendOptions::default() };
     group.bench_function("send", |bencher| {
         bencher.iter(|| {
             let objects = bench.store.objects();

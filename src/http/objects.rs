@@ -159,7 +159,7 @@ pub(super) fn all(call: &mut Call<'_>) -> Result<(), HttpError> {
     if is_list {
         list(call, &reach.ids, &mut out)?;
     } else {
-        let options = SendOptions { ofs_delta: true, thin_bases: None };
+        let options = SendOptions { ofs_delta: true, thin_bases: None, keep: true };
         call.store().objects().send_pack(repo, &reach.ids, &options, &mut out, &stop)?;
     }
     out.finish().map_err(gone)

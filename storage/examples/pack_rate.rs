@@ -73,7 +73,7 @@ fn run(path: &Path, git: &Path) -> Result<()> {
 
 fn send(store: &Store, repo: RepoId, reach: &Reach) -> Result<usize> {
     let has = |id: &ObjectId| reach.edge.binary_search(id).is_ok();
-    let options = SendOptions { ofs_delta: true, thin_bases: Some(&has) };
+    let options = SendOptions { ofs_delta: true, thin_bases: Some(&has), keep: false };
     let mut sink = Sink(0);
     store.objects().send_pack(repo, &reach.ids, &options, &mut sink, &NoProgress)?;
     Ok(sink.0 as usize)

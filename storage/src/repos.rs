@@ -11,6 +11,7 @@ use crate::db::{Db, Durability, Family, keys};
 use crate::error::{Result, StoreError};
 use crate::id::RepoId;
 use crate::name::{RefName, RepoName};
+use crate::objects::KeptPacks;
 use crate::outbox::{self, OutboxEdit, damaged};
 use crate::refs::RefTarget;
 use crate::row::{RowReader, put_counted};
@@ -208,6 +209,7 @@ impl RepoStore {
         batch.delete(Family::Repo, &keys::repo_record(repo.id));
         self.db.commit(batch, Durability::Synced)?;
         ClosureCache::remove(&self.db, repo.id);
+        KeptPacks::remove(&self.db, repo.id);
         Ok(())
     }
 

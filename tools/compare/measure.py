@@ -82,10 +82,8 @@ def run(words, keep_output=False, check=True, **options):
 
 
 def cpu_of(pid):
-    """CPU-seconds that a running process has used."""
-    with open(f"/proc/{pid}/stat") as stat:
-        fields = stat.read().rsplit(")", 1)[1].split()
-    return (int(fields[11]) + int(fields[12])) / os.sysconf("SC_CLK_TCK")
+    """CPU-seconds that a running process has used, ended threads included: its CPU-time clock (clock_getcpuclockid)."""
+    return time.clock_gettime((~int(pid) << 3) | 2)
 
 
 def peak_of(pid):

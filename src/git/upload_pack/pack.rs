@@ -27,6 +27,8 @@ struct Chosen {
     reach: Arc<Reach>,
     /// With tags that go along, when there are any.
     with_tags: Option<Vec<ObjectId>>,
+    /// What clones ask for, again and again.
+    is_clone: bool,
 }
 
 impl Chosen {
@@ -71,7 +73,8 @@ impl Outgoing<'_> {
         let is_base = |id: &ObjectId| edge.binary_search(id).is_ok();
         let thin_bases: Option<&dyn Fn(&ObjectId) -> bool> =
             if self.request.thin_pack && !edge.is_empty() { Some(&is_base) } else { None };
-        let options = SendOptions { ofs_delta: self.request.ofs_delta, thin_bases };
+        let options =
+            SendOptions { ofs_delta: self.request.ofs_delta, thin_bases, keep: chosen.is_clone };
         let Service { store, repo, .. } = self.service;
         let sent =
             store.objects().send_pack(repo.id, ids, &options, &mut reporter.data(), reporter)?;
@@ -90,7 +93,8 @@ impl Outgoing<'_> {
             && filter == Filter::None
             && history.client.is_empty()
             && history.shallow().is_empty();
-        let reach = if is_whole && self.is_clone(&wants) {
+        let is_clone = is_whole && self.is_clone(&wants);
+        let reach = if is_clone {
             store.closure(repo.id, &wants, reporter)?
         } else {
             let shallow = Shallow { boundary: history.shallow(), client: &history.client };
@@ -99,7 +103,7 @@ impl Outgoing<'_> {
             Arc::new(store.reach(&request, reporter)?)
         };
         let with_tags = if self.request.include_tag { self.add_tags(&reach.ids)? } else { None };
-        Ok(Chosen { reach, with_tags })
+        Ok(Chosen { reach, with_tags, is_clone })
     }
 
     /// Whether the wants are what clones ask for, whose closure is worth keeping: the default

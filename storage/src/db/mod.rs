@@ -24,7 +24,7 @@ use rocksdb::{
 use crate::error::{Result, StoreError};
 use crate::owner::OwnerLock;
 pub(crate) use family::Family;
-pub(crate) use snapshot::{Rows, Snapshot};
+pub(crate) use snapshot::{Cursor, Rows, Snapshot};
 pub(crate) use sorted::SortedFile;
 
 /// Log files of rarely written families are flushed away at this size, so that the log cannot grow

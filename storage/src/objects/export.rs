@@ -46,7 +46,7 @@ impl ObjectStore {
         }
         let io = |e| StoreError::io(format!("writing a pack into {}", dir.display()), e);
         let file = tempfile::Builder::new().prefix("tmp_pack_").tempfile_in(dir).map_err(io)?;
-        let options = SendOptions { ofs_delta: true, thin_bases: None };
+        let options = SendOptions { ofs_delta: true, ..SendOptions::default() };
         let mut out = file.as_file();
         let sent = self.send(&snapshot, repo, &ids, &options, &mut out, true, progress).map_err(
             |error| match error {

@@ -53,6 +53,7 @@ pub use ingest::{IngestOptions, IngestReport, PackInput, PreparedPack};
 pub use limits::PackLimits;
 use resolve::Inflated;
 use row::Row;
+pub(crate) use send::kept::KeptPacks;
 pub use send::{SendOptions, SendReport};
 use stream::BlobStreams;
 
@@ -66,11 +67,14 @@ pub struct ObjectStore {
     db: Arc<Db>,
     inflated: BaseCache<ObjectId, Inflated>,
     streams: BlobStreams,
+    kept: KeptPacks,
 }
 
 impl ObjectStore {
     pub(crate) fn new(db: Arc<Db>, base_cache_len: usize) -> Self {
-        Self { db, inflated: BaseCache::new(base_cache_len), streams: BlobStreams::default() }
+        let kept = KeptPacks::new(&db);
+        let inflated = BaseCache::new(base_cache_len);
+        Self { db, inflated, streams: BlobStreams::default(), kept }
     }
 
     /// Kind and length, without inflating anything.

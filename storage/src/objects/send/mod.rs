@@ -8,6 +8,7 @@
 //! Rows are read in the order of their keys. What is whole, or has its base sent already, goes out
 //! as it comes; other deltas wait and go by depth.
 
+pub(crate) mod kept;
 mod out;
 mod rows;
 mod waiting;
@@ -27,6 +28,7 @@ use crate::error::{Result, StoreError};
 use crate::id::{ObjectId, RepoId};
 use crate::id_table::IdTable;
 use crate::progress::{Progress, Unit};
+use kept::Kept;
 use out::PackOut;
 use waiting::{Waiting, WaitingRoom};
 
@@ -43,6 +45,9 @@ pub struct SendOptions<'a> {
     /// For a thin pack: whether the client has an object, which may then be a base without being
     /// sent. Only members of the repository are asked about.
     pub thin_bases: Option<&'a dyn Fn(&ObjectId) -> bool>,
+    /// Others will ask for the same objects, as clones do: the pack is kept on the disk when it is
+    /// asked for a second time, and copied from there afterwards. Not for thin packs.
+    pub keep: bool,
 }
 
 /// What was sent.
@@ -71,6 +76,29 @@ impl ObjectStore {
     /// [`StoreError::Io`] when `out` fails. What was written until then is no pack: its header
     /// announces more objects and the trailer is missing. The caller must break the transfer.
     pub fn send_pack(
+        &self,
+        repo: RepoId,
+        ids: &[ObjectId],
+        options: &SendOptions<'_>,
+        out: &mut dyn Write,
+        progress: &dyn Progress,
+    ) -> Result<SendReport> {
+        if !options.keep || options.thin_bases.is_some() {
+            return self.send_now(repo, ids, options, out, progress);
+        }
+        match self.kept.find(repo, ids, options) {
+            Kept::Here(pack) => pack.send(ids.len() as u64, out, progress),
+            Kept::No => self.send_now(repo, ids, options, out, progress),
+            Kept::Keep(path) => {
+                let mut copying = self.kept.copy(out);
+                let report = self.send_now(repo, ids, options, &mut copying, progress)?;
+                copying.keep(&self.kept, &path);
+                Ok(report)
+            }
+        }
+    }
+
+    fn send_now(
         &self,
         repo: RepoId,
         ids: &[ObjectId],

@@ -98,6 +98,6 @@ pub(super) fn from_encoder(error: std::io::Error) -> StoreError {
     error.downcast::<StoreError>().unwrap_or_else(write_error)
 }
 
-fn write_error(error: std::io::Error) -> StoreError {
+pub(super) fn write_error(error: std::io::Error) -> StoreError {
     StoreError::Io { action: "sending a pack".to_owned(), source: error }
 }

@@ -2,7 +2,7 @@
 //!
 //! Many of them: one pass over membership and rows side by side. Few: they are looked up.
 
-use crate::db::{Db, Family, Snapshot, keys};
+use crate::db::{Cursor, Db, Family, Snapshot, keys};
 use crate::error::{Result, StoreError};
 use crate::id::{ObjectId, RepoId};
 use crate::objects::{LOOKUP_COUNT, ROW_LOOKUP_COUNT};
@@ -35,13 +35,14 @@ fn scan(
     ids: &[ObjectId],
     take: &mut dyn FnMut(u32, &[u8]) -> Result<()>,
 ) -> Result<()> {
-    let mut members = snapshot.cursor(Family::RepoObject, &keys::repo_prefixed(repo, &[]));
+    let mut members = Members::new(snapshot, repo, ids.len());
     let mut objects = snapshot.cursor(Family::Object, &[]);
-    for (index, id) in ids.iter().enumerate() {
-        let missing = || StoreError::MissingObject { id: *id };
-        members.find(&keys::repo_object(repo, id))?.ok_or_else(missing)?;
-        let value = objects.find(id.as_bytes())?.ok_or_else(missing)?;
-        take(index as u32, value)?;
+    for (ids, start) in ids.chunks(LOOKUP_COUNT).zip((0..).step_by(LOOKUP_COUNT)) {
+        members.check(ids)?;
+        for (id, index) in ids.iter().zip(start..) {
+            let value = objects.find(id.as_bytes())?;
+            take(index, value.ok_or(StoreError::MissingObject { id: *id })?)?;
+        }
     }
     Ok(())
 }
@@ -52,13 +53,10 @@ fn look_up(
     ids: &[ObjectId],
     take: &mut dyn FnMut(u32, &[u8]) -> Result<()>,
 ) -> Result<()> {
-    for (start, ids) in (0..).step_by(LOOKUP_COUNT).zip(ids.chunks(LOOKUP_COUNT)) {
-        let keys: Vec<_> = ids.iter().map(|id| keys::repo_object(repo, id)).collect();
-        let found = snapshot.multi_get(Family::RepoObject, &keys)?;
-        if let Some((id, _)) = ids.iter().zip(found).find(|(_, row)| row.is_none()) {
-            return Err(StoreError::MissingObject { id: *id });
-        }
-        let mut index = start as u32;
+    let mut members = Members::new(snapshot, repo, ids.len());
+    for (ids, start) in ids.chunks(LOOKUP_COUNT).zip((0..).step_by(LOOKUP_COUNT)) {
+        members.check(ids)?;
+        let mut index = start;
         for ids in ids.chunks(ROW_LOOKUP_COUNT) {
             let values = snapshot.multi_get(Family::Object, ids.iter().map(ObjectId::as_bytes))?;
             for (id, value) in ids.iter().zip(values) {
@@ -69,4 +67,45 @@ fn look_up(
         }
     }
     Ok(())
+}
+
+/// Checks that ids are members of a repository, in the order of their keys.
+struct Members<'a> {
+    snapshot: &'a Snapshot<'a>,
+    repo: RepoId,
+    /// For many ids: a repository's members stand side by side, and most of them are sent.
+    cursor: Option<Cursor<'a>>,
+}
+
+impl<'a> Members<'a> {
+    fn new(snapshot: &'a Snapshot<'a>, repo: RepoId, count: usize) -> Self {
+        let cursor = (count > LOOKUP_COUNT)
+            .then(|| snapshot.cursor(Family::RepoObject, &keys::repo_prefixed(repo, &[])));
+        Self { snapshot, repo, cursor }
+    }
+
+    fn check(&mut self, ids: &[ObjectId]) -> Result<()> {
+        let keys = ids.iter().map(|id| keys::repo_object(self.repo, id));
+        let absent = match &mut self.cursor {
+            Some(cursor) => {
+                let mut absent = None;
+                for (index, key) in keys.enumerate() {
+                    if cursor.find(&key)?.is_none() {
+                        absent = Some(index);
+                        break;
+                    }
+                }
+                absent
+            }
+            None => {
+                let keys: Vec<_> = keys.collect();
+                let found = self.snapshot.multi_get(Family::RepoObject, &keys)?;
+                found.iter().position(Option::is_none)
+            }
+        };
+        match absent {
+            Some(index) => Err(StoreError::MissingObject { id: ids[index] }),
+            None => Ok(()),
+        }
+    }
 }

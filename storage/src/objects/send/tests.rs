@@ -14,15 +14,15 @@ use crate::testing::{git, try_git};
 use crate::{RepoName, Store, StoreError, StoreOptions, Visibility};
 
 /// A store with two repositories, and a git repository to read packs with.
-struct Fixture {
-    store: Store,
-    repo: RepoId,
+pub(super) struct Fixture {
+    pub(super) store: Store,
+    pub(super) repo: RepoId,
     other: RepoId,
-    dir: TempDir,
+    pub(super) dir: TempDir,
 }
 
 impl Fixture {
-    fn new() -> Self {
+    pub(super) fn new() -> Self {
         let dir = tempfile::tempdir().expect("a directory");
         let store = Store::create(&dir.path().join("s"), &StoreOptions::default()).expect("made");
         let make = |name: &str| {
@@ -34,12 +34,17 @@ impl Fixture {
         Self { store, repo, other, dir }
     }
 
+    /// Whether git takes the bytes for a pack.
+    pub(super) fn is_pack(&self, pack: &[u8]) -> bool {
+        try_git(&self.git_dir(), &["index-pack", "--stdin"], pack).0
+    }
+
     fn git_dir(&self) -> std::path::PathBuf {
         self.dir.path().join("g")
     }
 
     /// Makes versions of a file in git, packed as deltas, and takes them in.
-    fn versions(&self, repo: RepoId, count: u32) -> Vec<ObjectId> {
+    pub(super) fn versions(&self, repo: RepoId, count: u32) -> Vec<ObjectId> {
         let mut ids = Vec::new();
         for version in 0..count {
             let text: String = (0..200)
@@ -95,8 +100,8 @@ fn read_in(dir: &Path, pack: &[u8], extra: &[&str]) -> Vec<ObjectId> {
     text.lines().map(|line| line.parse().expect("an id")).collect()
 }
 
-const OFS: SendOptions<'static> = SendOptions { ofs_delta: true, thin_bases: None };
-const REF: SendOptions<'static> = SendOptions { ofs_delta: false, thin_bases: None };
+const OFS: SendOptions<'static> = SendOptions { ofs_delta: true, thin_bases: None, keep: false };
+const REF: SendOptions<'static> = SendOptions { ofs_delta: false, thin_bases: None, keep: false };
 
 #[test]
 fn git_reads_what_is_sent_many_or_few_with_distances_or_ids() {
@@ -150,7 +155,7 @@ fn a_thin_pack_names_only_bases_that_the_client_has() {
     let ids = fixture.versions(fixture.repo, 60);
     let (client, wanted): (Vec<_>, Vec<_>) = ids.iter().partition(|id| fixture.depth(id) == 0);
     let has = |id: &ObjectId| client.contains(id);
-    let thin = SendOptions { ofs_delta: true, thin_bases: Some(&has) };
+    let thin = SendOptions { ofs_delta: true, thin_bases: Some(&has), keep: false };
     let pack = fixture.send(&wanted, &thin).expect("sent");
     let whole = fixture.send(&wanted, &OFS).expect("sent");
     assert!(pack.len() < whole.len());
@@ -174,7 +179,7 @@ fn a_fork_whose_base_is_private_to_another_gets_the_object_whole() {
     assert!(shared.iter().all(|id| fixture.depth(id) > 0), "stored rows stay deltas");
     let everything = |_: &ObjectId| true;
     for thin_bases in [None, Some(&everything as &dyn Fn(&ObjectId) -> bool)] {
-        let options = SendOptions { ofs_delta: true, thin_bases };
+        let options = SendOptions { ofs_delta: true, thin_bases, keep: false };
         let pack = fixture.send(&shared, &options).expect("sent");
         assert_eq!(fixture.read(&pack, &[]), shared);
         for private in ids.iter().filter(|id| !shared.contains(id)) {
