@@ -69,6 +69,8 @@ impl<'a> Call<'a> {
         };
         let rights = found.as_ref().map_or(Rights::None, |repo| self.caller.rights(repo));
         if rights >= needed {
+            // Every route below a repository's name needs the whole of it.
+            found.as_ref().map_or(Ok(()), Repo::check_whole)?;
             self.repo = found;
             return Ok(());
         }

@@ -84,6 +84,20 @@ pub struct Repo {
     pub partial: bool,
 }
 
+impl Repo {
+    /// Refuses a repository that is only in parts here: for whatever needs, or changes, the whole.
+    ///
+    /// # Errors
+    /// [`StoreError::Partial`], which names the origin.
+    pub fn check_whole(&self) -> Result<()> {
+        if !self.partial {
+            return Ok(());
+        }
+        let (name, origin) = (self.name.clone(), self.origin.clone().unwrap_or_default());
+        Err(StoreError::Partial { name, origin })
+    }
+}
+
 /// Repositories by name and number.
 pub struct RepoStore {
     db: Arc<Db>,
@@ -236,10 +250,11 @@ impl RepoStore {
     /// origin and settings of the source. Pushes wait while it lasts.
     ///
     /// # Errors
-    /// [`StoreError::NoRepo`], [`StoreError::RepoExists`].
+    /// [`StoreError::NoRepo`], [`StoreError::RepoExists`], [`StoreError::Partial`].
     pub fn fork(&self, source: &RepoName, name: &RepoName) -> Result<Repo> {
         let _lock = self.db.commit_lock();
         let source = self.get(source)?;
+        source.check_whole()?;
         self.must_be_free(name)?;
         // The number is spent first: rows of a fork that a crash cut off belong to nobody, ever.
         let id = self.next_id()?;

@@ -193,3 +193,13 @@ fn the_last_number_is_a_limit() {
     let past = repos.create(&name("past"), Visibility::Private);
     assert!(matches!(past, Err(StoreError::Limit { .. })), "{past:?}");
 }
+
+#[test]
+fn a_repository_in_parts_is_not_forked() {
+    let (_test, repos) = fixture();
+    repos.create_partial(&name("a"), "https://example.org/a.git").expect("made");
+    let error = repos.fork(&name("a"), &name("b")).expect_err("refused");
+    assert!(matches!(error, StoreError::Partial { .. }), "{error:?}");
+    assert!(error.to_string().ends_with("the whole of it is at https://example.org/a.git"));
+    assert_eq!(repos.list().expect("listed").len(), 1);
+}
