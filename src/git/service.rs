@@ -2,6 +2,8 @@
 
 use mega_storage::{Progress, Repo, RepoSettings, Store, StoreError};
 
+use super::limits::PushLimits;
+
 /// Version of the protocol that a client asked for.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub enum Protocol {
@@ -44,6 +46,8 @@ pub struct Service<'a> {
     pub(in crate::git) actor: &'a str,
     /// Tells when to stop.
     pub(in crate::git) stop: &'a dyn Progress,
+    /// Limits on a push.
+    pub(in crate::git) limits: PushLimits,
 }
 
 impl<'a> Service<'a> {
@@ -60,7 +64,13 @@ impl<'a> Service<'a> {
         stop: &'a dyn Progress,
     ) -> Result<Self, StoreError> {
         repo.check_whole()?;
-        Ok(Self { store, repo, settings, protocol, actor, stop })
+        let limits = PushLimits::default();
+        Ok(Self { store, repo, settings, protocol, actor, stop, limits })
+    }
+
+    /// The same with other limits on a push.
+    pub fn with_limits(self, limits: PushLimits) -> Self {
+        Self { limits, ..self }
     }
 }
 

@@ -250,6 +250,8 @@ impl RefStore {
             edits.push(OutboxEdit { name: name.clone(), old, new: new.cloned() });
         }
         outbox::append(&self.db, &mut batch, repo, &edits)?;
+        // Writing takes as much memory again as the batch.
+        drop(edits);
         self.db.commit_into(repo, batch)
     }
 }
