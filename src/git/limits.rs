@@ -2,6 +2,8 @@
 //!
 //! The constants are the same for everyone; [`PushLimits`] are those that a test makes small.
 
+use std::time::Duration;
+
 /// Longest pkt-line, its four length digits included, in bytes: git's `LARGE_PACKET_MAX`.
 pub const LINE_LEN_MAX: usize = 65_520;
 /// Longest data in one pkt-line, in bytes.
@@ -38,8 +40,6 @@ pub const KEEP_ALIVE_MS: u64 = 5_000;
 pub const PROGRESS_MS: u64 = 1_000;
 /// Most messages about single references in one push; the report still tells of each.
 pub const PUSH_MESSAGES_MAX: u64 = 100;
-/// How long the program after a push may take, in milliseconds.
-pub const PROGRAM_MS: u64 = 60_000;
 /// Most bytes that the program after a push says and the client sees.
 pub const PROGRAM_OUTPUT_LEN_MAX: usize = 1 << 20;
 /// Most references that one push writes an audit line each for; one more line counts the others.
@@ -50,10 +50,12 @@ pub const AUDIT_LINES_MAX: usize = 10_000;
 pub struct PushLimits {
     /// Most reference commands, unless the repository says otherwise.
     pub commands_max: u64,
+    /// How long the program after a push may take.
+    pub program_time: Duration,
 }
 
 impl Default for PushLimits {
     fn default() -> Self {
-        Self { commands_max: PUSH_COMMANDS_MAX }
+        Self { commands_max: PUSH_COMMANDS_MAX, program_time: Duration::from_secs(60) }
     }
 }
