@@ -186,6 +186,9 @@ fn of_lfs(error: &LfsError) -> Exit {
         LfsError::Endpoint { .. } => {
             Some("'git config lfs.url' at the source names the LFS server")
         }
+        LfsError::Trust { .. } => {
+            Some("'git config --get-urlmatch http.sslCAInfo URL' names the file")
+        }
         LfsError::Unauthorized { .. } => Some("let a git credential helper know name and password"),
         LfsError::Network { .. } | LfsError::Status { .. } | LfsError::Answer { .. } => {
             Some("import again later: only what is missing is fetched")

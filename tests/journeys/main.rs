@@ -26,4 +26,5 @@ mod serve;
 mod serve_access;
 mod server_killed;
 mod support;
+mod tls;
 mod url;
