@@ -14,7 +14,7 @@ pub const BAND_64K_LEN_MAX: usize = LINE_DATA_LEN_MAX - 1;
 pub const BAND_LEN_MAX: usize = 1_000 - 5;
 
 /// Most reference commands in one push, unless the repository says otherwise (`receive.maxRefs`).
-/// Until the push ends each takes about 700 bytes of memory.
+/// Until the push ends each takes about 500 bytes of memory, and its name.
 pub const PUSH_COMMANDS_MAX: u64 = 100_000;
 /// What a repository may say at the most: what one transaction of the store takes.
 pub const PUSH_COMMANDS_SET_MAX: u64 = mega_storage::REF_EDITS_MAX as u64;
