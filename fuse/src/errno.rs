@@ -142,6 +142,7 @@ impl ToErrno for StoreError {
             | Self::RepoGone { .. }
             | Self::NoRevision { .. }
             | Self::NoCommits
+            | Self::Partial { .. }
             | Self::Setting { .. } => libc::EIO,
         }
     }

@@ -73,9 +73,6 @@ pub(super) fn of_node(error: &NodeError) -> Exit {
         NodeError::RefWithoutObject { .. } => {
             Some("the source is damaged: 'git fsck' there says more".to_owned())
         }
-        NodeError::Partial { origin, .. } => Some(format!(
-            "take the whole of it in under another name: mega-store import {origin} NAME"
-        )),
         NodeError::Remote { .. } => {
             Some("'git ls-remote URL' shows whether git can reach it".to_owned())
         }
@@ -118,6 +115,9 @@ fn of_store(error: &StoreError) -> Exit {
         StoreError::Name(_) => return failed(error, USAGE, Some(add_help())),
         StoreError::NoRepo { .. } => Some("'mega-store repo list' shows all".to_owned()),
         StoreError::RepoExists { .. } => Some("choose another name".to_owned()),
+        StoreError::Partial { origin, .. } => Some(format!(
+            "take the whole of it in under another name: mega-store import {origin} NAME"
+        )),
         StoreError::NoRevision { repo, .. } => {
             Some(format!("'mega-store repo show {repo}' lists branches and tags"))
         }
@@ -185,6 +185,9 @@ fn of_lfs(error: &LfsError) -> Exit {
     let hint = match error {
         LfsError::Endpoint { .. } => {
             Some("'git config lfs.url' at the source names the LFS server")
+        }
+        LfsError::Trust { .. } => {
+            Some("'git config --get-urlmatch http.sslCAInfo URL' names the file")
         }
         LfsError::Unauthorized { .. } => Some("let a git credential helper know name and password"),
         LfsError::Network { .. } | LfsError::Status { .. } | LfsError::Answer { .. } => {

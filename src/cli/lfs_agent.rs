@@ -10,7 +10,7 @@ use super::{FAILED, USAGE, exit};
 use crate::control::{Exit, Reply};
 use crate::git::credential::{self, Credential};
 use crate::git::history::History;
-use crate::git::{Git, PASSED_VARIABLES, config, run as run_git};
+use crate::git::{Git, PASSED_VARIABLES, config, run as run_git, trust};
 use crate::lfs::agent::{self, Agent, HttpRemote};
 use crate::lfs::{Access, Login};
 
@@ -102,9 +102,12 @@ fn transfer(git: &Git, dir: &Path) -> Exit {
             tracing::warn!(%error, "the credential helper was not told");
         }
     };
+    let build =
+        |url: &str| trust::client_builder(git, &common, url).map_err(|error| error.to_string());
     let access_to = |url: &str| Access {
         fill: &fill,
         tell: &tell,
+        build: &build,
         extra_header: config::get_for_url(git, &common, "http.extraHeader", url).ok().flatten(),
         interrupted: &|| false,
     };

@@ -90,9 +90,10 @@ pub(super) enum Verb {
     /// release/*, that no push rewinds or deletes (repeatable). receive.denyDeletes,
     /// receive.denyNonFastForwards (false): for all branches. receive.denyDeleteCurrent (true).
     /// receive.quota: bytes of git objects, as 500m or 2g. receive.maxInputSize: bytes of one
-    /// push. receive.maxRefs: references that one push may change. receive.postReceive: absolute
-    /// path of a program to run after each push. transfer.hideRefs, receive.hideRefs,
-    /// uploadpack.hideRefs: references that are not shown (repeatable).
+    /// push. receive.maxRefs (100000): references that one push may change. receive.postReceive:
+    /// absolute path of a program to run after each push, for a minute at the most.
+    /// transfer.hideRefs, receive.hideRefs, uploadpack.hideRefs: references that are not shown
+    /// (repeatable).
     Config {
         /// The repository
         #[arg(value_parser = parse::repo_name)]

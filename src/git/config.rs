@@ -51,6 +51,21 @@ pub fn get_for_url(
     one(git.in_dir(dir.as_os_str()).args(["config", "--get-urlmatch", key, url]))
 }
 
+/// As [`get_for_url`], as git reads a `bool`, a `path` or another of its types.
+///
+/// # Errors
+/// As [`get`].
+pub fn get_typed_for_url(
+    git: &Git,
+    dir: &Path,
+    kind: &str,
+    key: &str,
+    url: &str,
+) -> Result<Option<String>, SourceError> {
+    let kind = format!("--type={kind}");
+    one(git.in_dir(dir.as_os_str()).args(["config", &kind, "--get-urlmatch", key, url]))
+}
+
 /// The URL of a remote with `url.<base>.insteadOf` applied; `None` when there is no such remote.
 ///
 /// # Errors

@@ -19,6 +19,7 @@ pub mod receive_pack;
 mod service;
 mod source;
 mod source_error;
+pub mod trust;
 pub mod upload_pack;
 pub mod wire;
 
@@ -91,6 +92,12 @@ impl Git {
     pub fn new(environment: impl IntoIterator<Item = (String, OsString)>) -> Self {
         let is_passed = |name: &str| PASSED_VARIABLES.contains(&name);
         Self { environment: environment.into_iter().filter(|(n, _)| is_passed(n)).collect() }
+    }
+
+    /// A variable as git's commands get it.
+    fn variable(&self, name: &str) -> Option<OsString> {
+        let own = self.environment.iter().find(|(other, _)| other == name);
+        own.map(|(_, value)| value.clone()).or_else(|| std::env::var_os(name))
     }
 
     /// A command in the environment that a caller chose; nothing else is set.

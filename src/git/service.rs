@@ -1,6 +1,8 @@
 //! What one request is served with: the repository, its settings, who asks and how.
 
-use mega_storage::{Progress, Repo, RepoSettings, Store};
+use mega_storage::{Progress, Repo, RepoSettings, Store, StoreError};
+
+use super::limits::PushLimits;
 
 /// Version of the protocol that a client asked for.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
@@ -29,25 +31,53 @@ impl Protocol {
     }
 }
 
-/// What one request is served with.
+/// What one request is served with. Invariant: the repository is whole.
 #[derive(Clone, Copy)]
 pub struct Service<'a> {
     /// The store.
-    pub store: &'a Store,
+    pub(in crate::git) store: &'a Store,
     /// The repository.
-    pub repo: &'a Repo,
+    pub(in crate::git) repo: &'a Repo,
     /// Its settings.
-    pub settings: &'a RepoSettings,
+    pub(in crate::git) settings: &'a RepoSettings,
     /// What the client speaks.
-    pub protocol: Protocol,
+    pub(in crate::git) protocol: Protocol,
     /// Who asks, for the audit line.
-    pub actor: &'a str,
+    pub(in crate::git) actor: &'a str,
     /// Tells when to stop.
-    pub stop: &'a dyn Progress,
+    pub(in crate::git) stop: &'a dyn Progress,
+    /// Limits on a push.
+    pub(in crate::git) limits: PushLimits,
+}
+
+impl<'a> Service<'a> {
+    /// Serves `repo` to `actor`, named so in the audit line, until `stop` says so.
+    ///
+    /// # Errors
+    /// [`StoreError::Partial`]: neither a fetch nor a push can be answered from parts.
+    pub fn new(
+        store: &'a Store,
+        repo: &'a Repo,
+        settings: &'a RepoSettings,
+        protocol: Protocol,
+        actor: &'a str,
+        stop: &'a dyn Progress,
+    ) -> Result<Self, StoreError> {
+        repo.check_whole()?;
+        let limits = PushLimits::default();
+        Ok(Self { store, repo, settings, protocol, actor, stop, limits })
+    }
+
+    /// The same with other limits on a push.
+    pub fn with_limits(self, limits: PushLimits) -> Self {
+        Self { limits, ..self }
+    }
 }
 
 #[cfg(test)]
 mod tests {
+    use mega_storage::{NoProgress, RepoName, StoreOptions};
+
     use super::*;
 
     #[test]
@@ -65,5 +95,18 @@ mod tests {
         for (text, expected) in cases {
             assert_eq!(Protocol::parse(text), expected, "{text}");
         }
+    }
+    #[test]
+    fn parts_of_a_repository_are_not_served() {
+        let dir = tempfile::tempdir().expect("a directory");
+        let store = Store::create(&dir.path().join("s"), &StoreOptions::default()).expect("made");
+        let name = RepoName::new("parts").expect("a name");
+        let repo = store.repos().create_partial(&name, "https://example.org/a.git").expect("made");
+        let settings = store.settings(repo.id).expect("read");
+        let service = |repo: &Repo| {
+            Service::new(&store, repo, &settings, Protocol::V2, "me", &NoProgress).map(|_| ())
+        };
+        assert!(matches!(service(&repo), Err(StoreError::Partial { .. })));
+        service(&Repo { partial: false, ..repo }).expect("whole");
     }
 }

@@ -2,7 +2,7 @@
 
 use std::io::Read;
 
-use mega_storage::{Repo, RepoName, Store, Visibility};
+use mega_storage::{Repo, RepoDraft, RepoName, Store, StoreError, Visibility};
 
 use super::Shared;
 use super::access::{Caller, Rights};
@@ -26,6 +26,8 @@ pub struct Call<'a> {
     pub caller: Caller,
     /// The repository in the path; none where the path names none, or one to be made.
     pub repo: Option<Repo>,
+    /// Holds the repository in the path while it is to be made.
+    pub draft: Option<RepoDraft>,
     /// Its body.
     pub body: BodyReader,
     /// Takes the answer.
@@ -69,6 +71,8 @@ impl<'a> Call<'a> {
         };
         let rights = found.as_ref().map_or(Rights::None, |repo| self.caller.rights(repo));
         if rights >= needed {
+            // Every route below a repository's name needs the whole of it.
+            found.as_ref().map_or(Ok(()), Repo::check_whole)?;
             self.repo = found;
             return Ok(());
         }
@@ -108,10 +112,11 @@ impl<'a> Call<'a> {
         self.repo.as_ref().ok_or_else(HttpError::not_found)
     }
 
-    /// The repository in the path, made now when it is not there.
+    /// The repository in the path; where there is none, one that is made by what this request puts
+    /// into it, and by nothing else.
     ///
     /// # Errors
-    /// As [`mega_storage::RepoStore::create`].
+    /// As [`mega_storage::RepoStore::draft`]; 404 to whoever may not.
     pub fn repo_or_new(&mut self) -> Result<Repo, HttpError> {
         if let Some(repo) = &self.repo {
             return Ok(repo.clone());
@@ -123,21 +128,20 @@ impl<'a> Call<'a> {
         if self.shared.is_read_only {
             return Err(HttpError::read_only());
         }
-        let repos = self.store().repos();
-        let repo = match repos.create(&name, Visibility::Private) {
-            Ok(repo) => {
-                self.shared.audit.note(self, "create", 201);
-                repo
+        match self.store().repos().draft(&name) {
+            Ok(draft) => {
+                let repo = draft.repo().clone();
+                self.draft = Some(draft);
+                self.repo = Some(repo.clone());
+                Ok(repo)
             }
-            // Somebody else's push came at the same time.
-            Err(mega_storage::StoreError::RepoExists { .. }) => repos.get(&name)?,
-            Err(error) => return Err(error.into()),
-        };
-        if self.caller.rights(&repo) < Rights::Write {
-            return Err(HttpError::not_found());
+            // Somebody else's push came at the same time, and is done.
+            Err(StoreError::RepoExists { .. }) => {
+                self.find_repo(Rights::Write)?;
+                Ok(self.repo()?.clone())
+            }
+            Err(error) => Err(error.into()),
         }
-        self.repo = Some(repo.clone());
-        Ok(repo)
     }
 
     /// The repositories in which a caller looks for content by its hash: the one that `repo=`

@@ -153,8 +153,8 @@ fn with_service(
     let settings = store.settings(repo.id)?;
     let protocol = protocol(call);
     let (actor, stop) = (call.caller.name(), call.stop.clone());
-    let service =
-        Service { store, repo, settings: &settings, protocol, actor: &actor, stop: &stop };
+    let service = Service::new(store, repo, &settings, protocol, &actor, &stop)?;
+    let service = service.with_limits(call.shared.limits.push);
     run(&service, &mut call.body, LateBody::new(&mut call.out, head.git_no_cache()))
 }
 

@@ -33,7 +33,7 @@ struct Ground<'a> {
 }
 
 impl<'a> Ground<'a> {
-    /// For the repository in the path; makes it for those who may, when `may_make`.
+    /// For the repository in the path, or one to be made by those who may, when `may_make`.
     fn new(call: &mut Call<'a>, may_make: bool) -> Result<Self, HttpError> {
         let repo = if may_make { call.repo_or_new()? } else { call.repo()?.clone() };
         let rights = match call.caller.rights(&repo) {

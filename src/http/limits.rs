@@ -4,6 +4,8 @@
 
 use std::time::Duration;
 
+use crate::git::limits::PushLimits;
+
 /// Most header fields of a request.
 pub const HEADERS_MAX: usize = 96;
 /// Most bytes of a request's head, and of what is read ahead of a body.
@@ -52,6 +54,8 @@ pub struct Limits {
     pub answer_timeout: Duration,
     /// Most bytes of a git request's body, inflated, but for a push.
     pub git_request_len_max: u64,
+    /// Limits on a push.
+    pub push: PushLimits,
 }
 
 impl Default for Limits {
@@ -65,6 +69,7 @@ impl Default for Limits {
             body_timeout: Duration::from_secs(60),
             answer_timeout: Duration::from_secs(300),
             git_request_len_max: crate::git::upload_pack::limits::REQUEST_LEN_MAX,
+            push: PushLimits::default(),
         }
     }
 }

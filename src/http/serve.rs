@@ -11,6 +11,7 @@ use hyper::header::{
 };
 use hyper::http::request::Parts;
 use hyper::{Request, StatusCode};
+use mega_storage::RepoDraft;
 use tokio::sync::{OwnedSemaphorePermit, Semaphore, oneshot};
 
 use super::access::Caller;
@@ -173,7 +174,8 @@ fn work(
         Err(error) => (Caller::Unknown, Some(HttpError::from(error))),
     };
     let names = names.clone();
-    let mut call = Call { shared, ask, route, names, caller, repo: None, body, out, stop };
+    let (repo, draft) = (None, None);
+    let mut call = Call { shared, ask, route, names, caller, repo, draft, body, out, stop };
     let mut was_admitted = false;
     let result = match failed {
         Some(error) => Err(error),
@@ -197,6 +199,9 @@ fn work(
     let status = call.out.status().unwrap_or(500);
     shared.metrics.answered(*index, status);
     shared.metrics.bytes_in.fetch_add(call.body.read_len(), Ordering::Relaxed);
+    if call.draft.as_ref().is_some_and(RepoDraft::tell_made) {
+        shared.audit.note(&call, "create", 201);
+    }
     if was_admitted && route.is_write() {
         shared.audit.note(&call, "write", status);
     }

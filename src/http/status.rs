@@ -26,6 +26,10 @@ impl From<StoreError> for HttpError {
             | StoreError::RefConflict { .. } => {
                 Self::new(StatusCode::CONFLICT, "conflict", error.to_string())
             }
+            StoreError::Partial { .. } => {
+                Self::new(StatusCode::CONFLICT, "partial", error.to_string())
+                    .hint("go there for it: here it can only be mounted and read")
+            }
             StoreError::Pack(_) | StoreError::Collision { .. } => {
                 Self::new(StatusCode::UNPROCESSABLE_ENTITY, "refused", error.to_string())
             }

@@ -10,7 +10,7 @@ use mega_storage::Pointer;
 use parking_lot::Mutex;
 use reqwest::StatusCode;
 use reqwest::Url;
-use reqwest::blocking::{Client as Http, RequestBuilder, Response};
+use reqwest::blocking::{Client as Http, ClientBuilder, RequestBuilder, Response};
 use reqwest::header::{
     ACCEPT, AUTHORIZATION, CONTENT_TYPE, HeaderMap, HeaderName, HeaderValue, RETRY_AFTER,
 };
@@ -40,6 +40,8 @@ impl std::fmt::Debug for Login {
 
 /// Finds name and password for a URL.
 pub type Ask<'a> = dyn Fn(&str) -> Option<Login> + Sync + 'a;
+/// Begins an HTTP client that trusts the right certificates for a URL, or says why there is none.
+pub type Build<'a> = dyn Fn(&str) -> Result<ClientBuilder, String> + Sync + 'a;
 /// Is told whether name and password for a URL worked.
 pub type Tell<'a> = dyn Fn(&str, &Login, bool) + Sync + 'a;
 
@@ -49,6 +51,8 @@ pub struct Access<'a> {
     pub fill: &'a Ask<'a>,
     /// Whether the name and password for the URL worked.
     pub tell: &'a Tell<'a>,
+    /// Clients for a URL's server.
+    pub build: &'a Build<'a>,
     /// One `Name: value` line that is sent with every request to the URL's server.
     pub extra_header: Option<String>,
     /// Whether the work should stop.
@@ -58,6 +62,9 @@ pub struct Access<'a> {
 /// A client of one LFS server.
 pub struct Client<'a> {
     http: Http,
+    /// For content that the server has on others, by scheme, host and port: who is trusted there
+    /// is another question.
+    others: Mutex<HashMap<String, Http>>,
     /// Without user and password.
     base: Url,
     host: String,
@@ -69,7 +76,7 @@ impl<'a> Client<'a> {
     /// A client of the server at `url`, as [`super::Endpoint::Server`] has it. Nothing is sent yet.
     ///
     /// # Errors
-    /// [`LfsError::Endpoint`] when the URL is none.
+    /// [`LfsError::Endpoint`] when the URL is none, [`LfsError::Trust`].
     pub fn new(url: &str, access: Access<'a>) -> Result<Self, LfsError> {
         let bad = |url: &str, reason: String| LfsError::Endpoint { url: url.to_owned(), reason };
         let mut base = Url::parse(url).map_err(|e| bad("the URL", e.to_string()))?;
@@ -79,14 +86,24 @@ impl<'a> Client<'a> {
         let _ = base.set_password(None);
         let host = base.host_str().ok_or_else(|| bad(base.as_str(), "no host".to_owned()))?;
         let host = base.port().map_or_else(|| host.to_owned(), |port| format!("{host}:{port}"));
-        let http = Http::builder()
-            .connect_timeout(Duration::from_secs(30))
-            // In this blocking client it bounds each read, not the whole download.
-            .timeout(Duration::from_secs(SILENCE_MAX_S))
-            .user_agent(concat!("mega-store/", env!("CARGO_PKG_VERSION")))
-            .build()
-            .map_err(|e| bad(base.as_str(), e.to_string()))?;
-        Ok(Self { http, base, host, access, login: Mutex::new(login) })
+        let http = build_http(&access, base.as_str(), &host)?;
+        let (others, login) = (Mutex::default(), Mutex::new(login));
+        Ok(Self { http, others, base, host, access, login })
+    }
+
+    /// The HTTP client for `url`: the server's own, or one for another server.
+    fn http_for(&self, url: &Url) -> Result<Http, LfsError> {
+        if url.origin() == self.base.origin() {
+            return Ok(self.http.clone());
+        }
+        let mut others = self.others.lock();
+        let origin = url.origin().ascii_serialization();
+        if let Some(http) = others.get(&origin) {
+            return Ok(http.clone());
+        }
+        let http = build_http(&self.access, &origin, url.host_str().unwrap_or_default())?;
+        others.insert(origin, http.clone());
+        Ok(http)
     }
 
     /// Asks where `wanted` (at most [`super::BATCH_LEN_MAX`]) can be downloaded. The answer is in
@@ -133,12 +150,13 @@ impl<'a> Client<'a> {
     ) -> Result<Result<T, E>, LfsError> {
         let bad = |reason: String| LfsError::Answer { host: self.host.clone(), reason };
         let href = Url::parse(&download.href).map_err(|e| bad(format!("an address: {e}")))?;
+        let http = self.http_for(&href)?;
         let headers = header_map(&self.host, &download.headers)?;
         let is_ours = href.origin() == self.base.origin() && !headers.contains_key(AUTHORIZATION);
         let mut tries = 0;
         loop {
             tries += 1;
-            let request = || self.http.get(href.clone()).headers(headers.clone());
+            let request = || http.get(href.clone()).headers(headers.clone());
             let mut body = Body { response: self.send(&request, is_ours)?, failure: None };
             let taken = take(&mut body);
             match body.failure {
@@ -253,6 +271,18 @@ impl<'a> Client<'a> {
         }
         Ok(())
     }
+}
+
+fn build_http(access: &Access<'_>, url: &str, host: &str) -> Result<Http, LfsError> {
+    let bad = |reason: String| LfsError::Trust { host: host.to_owned(), reason };
+    (access.build)(url)
+        .map_err(bad)?
+        .connect_timeout(Duration::from_secs(30))
+        // In this blocking client it bounds each read, not the whole download.
+        .timeout(Duration::from_secs(SILENCE_MAX_S))
+        .user_agent(concat!("mega-store/", env!("CARGO_PKG_VERSION")))
+        .build()
+        .map_err(|e| bad(e.to_string()))
 }
 
 /// The headers that a server wants to see again.

@@ -15,7 +15,7 @@ pub mod wire;
 use std::io;
 
 pub use answer::{Download, Offer};
-pub use client::{Access, Ask, Client, Login, Tell};
+pub use client::{Access, Ask, Build, Client, Login, Tell};
 pub use endpoint::Endpoint;
 pub use local::LocalObjects;
 
@@ -39,6 +39,14 @@ pub enum LfsError {
         /// The URL without password.
         url: String,
         /// Why not.
+        reason: String,
+    },
+    /// It is not known which certificates to trust.
+    #[error("the LFS server {host} is not asked, for whom to trust is not known: {reason}")]
+    Trust {
+        /// The server's name.
+        host: String,
+        /// Why.
         reason: String,
     },
     /// The connection failed.

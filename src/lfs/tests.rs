@@ -62,7 +62,8 @@ fn offer(server: &str, byte: u8) -> String {
 }
 
 fn access<'a>(fill: &'a Ask<'a>, tell: &'a Tell) -> Access<'a> {
-    Access { fill, tell, extra_header: None, interrupted: &|| false }
+    let build = &|_: &str| Ok(reqwest::blocking::Client::builder());
+    Access { fill, tell, build, extra_header: None, interrupted: &|| false }
 }
 
 fn read_all(client: &Client<'_>, download: &Download) -> Result<Vec<u8>, LfsError> {
@@ -125,6 +126,36 @@ fn a_broken_download_is_tried_again_and_a_strange_host_gets_no_password() {
     let heads = content.heads.lock();
     assert_eq!(heads.len(), 2);
     assert!(heads.iter().all(|head| !head.to_lowercase().contains("authorization")));
+}
+
+#[test]
+fn whom_to_trust_is_asked_for_each_server() {
+    let content = serve(vec![http("200 OK", "", "abcd"), http("200 OK", "", "abcd")]);
+    let api = serve(vec![http("200 OK", "", &offer(&content.url, 2))]);
+    let asked = Mutex::new(Vec::new());
+    let build = |url: &str| {
+        asked.lock().push(url.to_owned());
+        Ok(reqwest::blocking::Client::builder())
+    };
+    let access = Access { build: &build, ..access(&|_| None, &|_, _, _| ()) };
+    let client = Client::new(&api.url, access).expect("a client");
+    let download = client.batch(&[pointer(2)]).expect("answered").remove(0).1.expect("offered");
+    for _ in 0..2 {
+        assert_eq!(read_all(&client, &download).expect("read"), b"abcd");
+    }
+    let origin = content.url.trim_end_matches("/repo.git/info/lfs");
+    assert_eq!(*asked.lock(), [api.url.as_str(), origin]);
+}
+
+#[test]
+fn nobody_is_asked_when_it_is_not_known_whom_to_trust() {
+    let api = serve(vec![]);
+    let build = |_: &str| Err("http.sslCAInfo /x: no such file".to_owned());
+    let access = Access { build: &build, ..access(&|_| None, &|_, _, _| ()) };
+    let error = Client::new(&api.url, access).map(drop).expect_err("refused");
+    assert!(matches!(error, LfsError::Trust { .. }), "{error:?}");
+    assert!(error.to_string().ends_with("http.sslCAInfo /x: no such file"), "{error}");
+    assert_eq!(api.heads.lock().len(), 0);
 }
 
 #[test]

@@ -3,7 +3,7 @@
 use std::io;
 use std::path::PathBuf;
 
-use mega_storage::{FileId, NameError, ObjectId, Repo, RepoName, StoreError};
+use mega_storage::{FileId, NameError, ObjectId, RepoName, StoreError};
 
 use crate::git::SourceError;
 use crate::http::ServeError;
@@ -112,14 +112,6 @@ pub enum NodeError {
         /// The object.
         id: ObjectId,
     },
-    /// A repository that is only in parts here, where the whole is needed.
-    #[error("the repository '{name}' is filled as it is read: the rest of it is at {origin}")]
-    Partial {
-        /// The repository.
-        name: RepoName,
-        /// Where it is filled from.
-        origin: String,
-    },
     /// A repository on a server cannot be opened.
     #[error("{url}: {reason}")]
     Remote {
@@ -176,15 +168,6 @@ impl From<NameError> for NodeError {
 }
 
 impl NodeError {
-    /// The error for a repository that has to be whole, when it is not.
-    pub fn check_whole(repo: &Repo) -> Result<(), Self> {
-        if !repo.partial {
-            return Ok(());
-        }
-        let origin = repo.origin.clone().unwrap_or_default();
-        Err(Self::Partial { name: repo.name.clone(), origin })
-    }
-
     /// Wraps an I/O error with what was being done.
     pub fn io(action: impl Into<String>, source: io::Error) -> Self {
         Self::Io { action: action.into(), source }

@@ -48,7 +48,8 @@ pub struct ExportReport {
 /// Writes the repository to a directory.
 ///
 /// # Errors
-/// When the directory is there and not empty, or the disk fails. Nothing has the directory's name
+/// When the directory is there and not empty, the repository is only in parts here
+/// ([`StoreError::Partial`]), or the disk fails. Nothing has the directory's name
 /// then.
 pub fn export(
     node: &Node,
@@ -56,7 +57,7 @@ pub fn export(
     progress: &dyn Progress,
 ) -> Result<ExportReport, NodeError> {
     let repo = node.store().repos().get(&options.repo)?;
-    NodeError::check_whole(&repo)?;
+    repo.check_whole()?;
     let dir = &options.dir;
     if !is_free(dir)? {
         return Err(NodeError::TargetNotEmpty { path: dir.clone() });

@@ -174,7 +174,7 @@ impl Target {
             })?,
         };
         let existing = node.store().repos().find(&name)?;
-        existing.as_ref().map_or(Ok(()), NodeError::check_whole)?;
+        existing.as_ref().map_or(Ok(()), Repo::check_whole)?;
         if let Some(other) = existing.as_ref().and_then(|repo| repo.origin.as_deref())
             && is_guessed
             && other != origin

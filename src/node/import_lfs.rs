@@ -14,7 +14,7 @@ use parking_lot::Mutex;
 use super::tree::{find_path, open_revision};
 use super::{Node, NodeError};
 use crate::git::credential::Credential;
-use crate::git::{Git, Source, SourceError, config, credential};
+use crate::git::{Git, Source, SourceError, config, credential, trust};
 use crate::lfs::{
     Access, BATCH_LEN_MAX, Client, Download, Endpoint, LfsError, LocalObjects, Login,
 };
@@ -260,7 +260,11 @@ impl Work<'_> {
         };
         let extra_header = config::get_for_url(git, &places.dir, "http.extraHeader", url)?;
         let interrupted = || self.progress.interrupted();
-        let access = Access { fill: &fill, tell: &tell, extra_header, interrupted: &interrupted };
+        let build = |url: &str| {
+            trust::client_builder(git, &places.dir, url).map_err(|error| error.to_string())
+        };
+        let (fill, tell, build) = (&fill, &tell, &build);
+        let access = Access { fill, tell, build, extra_header, interrupted: &interrupted };
         let client = Client::new(url, access)?;
         let mut missing = Vec::new();
         let mut batches = absent.chunks(BATCH_LEN_MAX);

@@ -211,6 +211,14 @@ pub enum StoreError {
         /// The name.
         name: RepoName,
     },
+    /// A repository that is only in parts here, where the whole is needed.
+    #[error("the repository '{name}' is filled as it is read: the whole of it is at {origin}")]
+    Partial {
+        /// The repository.
+        name: RepoName,
+        /// Where it is filled from.
+        origin: String,
+    },
     /// A reference did not have the value that the change expected.
     #[error("reference {name} was expected at {expected}, but is at {actual}")]
     RefMoved {

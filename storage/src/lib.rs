@@ -61,7 +61,7 @@ pub use refs::{
     Expect, REF_EDITS_LEN_MAX, REF_EDITS_MAX, RefEdit, RefStore, RefTarget, RefTransaction,
     SYMREF_HOPS_MAX,
 };
-pub use repos::{ORIGIN_LEN_MAX, Repo, RepoStore, Visibility};
+pub use repos::{ORIGIN_LEN_MAX, Repo, RepoDraft, RepoStore, Visibility};
 pub use revision::{REVISION_LEN_MAX, TAG_DEPTH_MAX, peel, resolve_commit, resolve_revision};
 pub use settings::{FsckLevel, RepoSettings, SETTINGS_LEN_MAX, SettingChange};
 pub use source::{

@@ -111,9 +111,7 @@ impl LockStore {
         check_path(path).map_err(LockError::Path)?;
         let owner = owner.get(..owner.floor_char_boundary(OWNER_LEN_MAX)).unwrap_or_default();
         let _guard = self.db.commit_lock();
-        if !self.db.contains(Family::Repo, &keys::repo_record(repo))? {
-            return Err(StoreError::RepoGone { id: repo }.into());
-        }
+        self.db.check_repo(repo)?;
         if let Some(lock) = self.of_path(repo, path)? {
             return Err(LockError::Exists(Box::new(lock)));
         }
@@ -134,7 +132,7 @@ impl LockStore {
         batch.put(Family::Repo, &keys::repo_lock(repo, next), &encode(&lock));
         let path_key = keys::repo_locked_path(repo, path.as_bytes());
         batch.put(Family::Repo, &path_key, &next.to_be_bytes());
-        self.db.commit(batch, Durability::Synced)?;
+        self.db.commit_into(repo, batch)?;
         Ok(lock)
     }
 

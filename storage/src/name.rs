@@ -1,6 +1,7 @@
 //! Names that people give: repositories and references. A value of these types has been checked.
 
 use std::fmt;
+use std::sync::Arc;
 
 use crate::error::NameError;
 
@@ -65,14 +66,15 @@ impl fmt::Display for RepoName {
     }
 }
 
-/// A reference's full name as git checks it (`HEAD` or `refs/...`): bytes, not always UTF-8.
+/// A reference's full name as git checks it (`HEAD` or `refs/...`): bytes, not always UTF-8. Clones
+/// share them: a push names many, and each of its steps keeps them.
 #[derive(Clone, PartialEq, Eq, PartialOrd, Ord, Hash)]
-pub struct RefName(Vec<u8>);
+pub struct RefName(Arc<[u8]>);
 
 impl RefName {
     /// The default branch's symbolic reference.
     pub fn head() -> Self {
-        Self(b"HEAD".to_vec())
+        Self(b"HEAD".as_slice().into())
     }
 
     /// Checks `name` by git's rules (git-check-ref-format); it must be `HEAD` or start with
@@ -95,7 +97,7 @@ impl RefName {
             return Err(refuse("it must be HEAD or start with refs/".to_owned()));
         }
         gix_validate::reference::name(name.into()).map_err(|e| refuse(e.to_string()))?;
-        Ok(Self(name.to_vec()))
+        Ok(Self(name.into()))
     }
 
     /// The name's bytes.

@@ -11,7 +11,7 @@ mod each;
 
 use std::sync::Arc;
 
-use crate::db::{Db, Durability, Family, keys};
+use crate::db::{Db, Family, keys};
 use crate::error::{Result, StoreError};
 use crate::id::{ObjectId, RepoId};
 use crate::name::RefName;
@@ -186,9 +186,7 @@ impl RefStore {
     pub fn apply(&self, repo: RepoId, transaction: &RefTransaction) -> Result<()> {
         let edits = sorted_edits(transaction)?;
         let _lock = self.db.commit_lock();
-        if !self.db.contains(Family::Repo, &keys::repo_record(repo))? {
-            return Err(StoreError::RepoGone { id: repo });
-        }
+        self.db.check_repo(repo)?;
         let changes = self.compare(repo, &edits)?;
         if changes.is_empty() {
             return Ok(());
@@ -252,7 +250,9 @@ impl RefStore {
             edits.push(OutboxEdit { name: name.clone(), old, new: new.cloned() });
         }
         outbox::append(&self.db, &mut batch, repo, &edits)?;
-        self.db.commit(batch, Durability::Synced)
+        // Writing takes as much memory again as the batch.
+        drop(edits);
+        self.db.commit_into(repo, batch)
     }
 }
 

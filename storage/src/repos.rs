@@ -85,9 +85,64 @@ pub struct Repo {
     pub partial: bool,
 }
 
+impl Repo {
+    /// Refuses a repository that is only in parts here: for whatever needs, or changes, the whole.
+    ///
+    /// # Errors
+    /// [`StoreError::Partial`], which names the origin.
+    pub fn check_whole(&self) -> Result<()> {
+        if !self.partial {
+            return Ok(());
+        }
+        let (name, origin) = (self.name.clone(), self.origin.clone().unwrap_or_default());
+        Err(StoreError::Partial { name, origin })
+    }
+}
+
 /// Repositories by name and number.
 pub struct RepoStore {
     db: Arc<Db>,
+}
+
+/// A repository that is not made before something is put into it ([`RepoStore::draft`]).
+pub struct RepoDraft {
+    db: Arc<Db>,
+    repo: Repo,
+}
+
+impl RepoDraft {
+    /// The repository as it is, or will be when it is made.
+    pub fn repo(&self) -> &Repo {
+        &self.repo
+    }
+
+    /// Whether it has been made; `true` for one of all who hold it, and once.
+    pub fn tell_made(&self) -> bool {
+        self.db.drafts().tell_made(self.repo.id)
+    }
+}
+
+impl Drop for RepoDraft {
+    fn drop(&mut self) {
+        if self.db.drafts().leave(self.repo.id) {
+            // What is left without it is under a number that nobody has, and for gc.
+            let _ = forget_objects(&self.db, self.repo.id);
+        }
+    }
+}
+
+/// Takes away what a pack left that no reference came to.
+fn forget_objects(db: &Arc<Db>, id: RepoId) -> Result<()> {
+    let _lock = db.commit_lock();
+    let rows = keys::repo_prefixed(id, b"");
+    if db.scan(Family::RepoObject, &rows).next().transpose()?.is_some() {
+        let mut batch = db.batch();
+        batch.delete_prefix(Family::RepoObject, &rows);
+        batch.delete(Family::Repo, &keys::repo_usage(id));
+        db.commit(batch, Durability::Logged)?;
+    }
+    ClosureCache::remove(db, id);
+    Ok(())
 }
 
 impl RepoStore {
@@ -110,6 +165,31 @@ impl RepoStore {
     pub fn create_partial(&self, name: &RepoName, origin: &str) -> Result<Repo> {
         check_origin(origin)?;
         self.create_record(name, Visibility::Private, Some(origin.to_owned()), true)
+    }
+
+    /// Holds a repository that is made, private, by the first that is put into it: a reference, a
+    /// file, part of an upload, a lock. Until then nobody else sees it, and nothing of it outlives
+    /// its holders or the process. Who asks for the same name meanwhile holds the same.
+    ///
+    /// # Errors
+    /// [`StoreError::RepoExists`].
+    pub fn draft(&self, name: &RepoName) -> Result<RepoDraft> {
+        let _lock = self.db.commit_lock();
+        self.must_be_free(name)?;
+        let db = self.db.clone();
+        if let Some((id, record)) = self.db.drafts().join(name) {
+            return Ok(RepoDraft { db, repo: decode_record(id, &record)? });
+        }
+        let id = self.next_id()?;
+        let mut batch = self.db.batch();
+        batch.put(Family::Store, NEXT_KEY, &successor(id)?);
+        // Durable before any row has the number: those of objects do not pass the log.
+        self.db.commit(batch, Durability::Synced)?;
+        let (visibility, created_unix) = (Visibility::Private, now_unix());
+        let name = name.clone();
+        let repo = Repo { id, name, visibility, created_unix, origin: None, partial: false };
+        self.db.drafts().begin(id, repo.name.clone(), encode_record(&repo));
+        Ok(RepoDraft { db, repo })
     }
 
     fn create_record(
@@ -238,10 +318,11 @@ impl RepoStore {
     /// origin and settings of the source. Pushes wait while it lasts.
     ///
     /// # Errors
-    /// [`StoreError::NoRepo`], [`StoreError::RepoExists`].
+    /// [`StoreError::NoRepo`], [`StoreError::RepoExists`], [`StoreError::Partial`].
     pub fn fork(&self, source: &RepoName, name: &RepoName) -> Result<Repo> {
         let _lock = self.db.commit_lock();
         let source = self.get(source)?;
+        source.check_whole()?;
         self.must_be_free(name)?;
         // The number is spent first: rows of a fork that a crash cut off belong to nobody, ever.
         let id = self.next_id()?;

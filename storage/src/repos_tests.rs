@@ -193,3 +193,106 @@ fn the_last_number_is_a_limit() {
     let past = repos.create(&name("past"), Visibility::Private);
     assert!(matches!(past, Err(StoreError::Limit { .. })), "{past:?}");
 }
+
+#[test]
+fn a_repository_in_parts_is_not_forked() {
+    let (_test, repos) = fixture();
+    repos.create_partial(&name("a"), "https://example.org/a.git").expect("made");
+    let error = repos.fork(&name("a"), &name("b")).expect_err("refused");
+    assert!(matches!(error, StoreError::Partial { .. }), "{error:?}");
+    assert!(error.to_string().ends_with("the whole of it is at https://example.org/a.git"));
+    assert_eq!(repos.list().expect("listed").len(), 1);
+}
+
+fn main_at(id: ObjectId) -> RefTransaction {
+    let name = RefName::new(b"refs/heads/main").expect("a name");
+    let new = Some(RefTarget::Direct(id));
+    RefTransaction { edits: vec![RefEdit { name, expect: Expect::Absent, new }] }
+}
+
+#[test]
+fn a_draft_is_made_by_the_first_that_is_put_into_it() {
+    let (test, repos) = fixture();
+    let refs = RefStore::new(test.db.clone());
+    let (first, second) = (repos.draft(&name("a")).expect("held"), repos.draft(&name("a")));
+    let second = second.expect("held by two");
+    assert_eq!(first.repo(), second.repo());
+    let id = first.repo().id;
+    assert_eq!(repos.find(&name("a")).expect("read"), None);
+    assert_eq!(repos.list().expect("listed"), []);
+    refs.apply(id, &RefTransaction::default()).expect("nothing to do");
+    assert!(!first.tell_made());
+    let object = ObjectId::from_bytes([7; 20]);
+    test.add_members(id, &[object]);
+    refs.apply(id, &main_at(object)).expect("changed");
+    assert_eq!(repos.get(&name("a")).expect("made"), *first.repo());
+    assert_eq!((second.tell_made(), first.tell_made(), second.tell_made()), (true, false, false));
+    // Who begins now finds the repository.
+    assert!(matches!(repos.draft(&name("a")), Err(StoreError::RepoExists { .. })));
+    drop(first);
+    repos.delete(&name("a")).expect("deleted");
+    let gone = refs.apply(id, &main_at(object));
+    assert!(matches!(gone, Err(StoreError::RepoGone { .. })), "{gone:?}");
+    // The name is free again, but not for the number that it had.
+    let next = repos.draft(&name("a")).expect("held");
+    assert_eq!(next.repo().id, RepoId(id.0 + 1));
+    drop((second, next));
+    assert_eq!(repos.list().expect("listed"), []);
+}
+
+#[test]
+fn a_draft_that_nothing_came_to_leaves_nothing() {
+    let (test, repos) = fixture();
+    let (first, second) = (repos.draft(&name("a")), repos.draft(&name("a")));
+    let (first, second) = (first.expect("held"), second.expect("held"));
+    let id = first.repo().id;
+    let object = ObjectId::from_bytes([7; 20]);
+    test.add_members(id, &[object]);
+    drop(first);
+    assert_eq!(test.rows(Family::RepoObject).len(), 1, "the other may need it");
+    drop(second);
+    assert_eq!(test.rows(Family::RepoObject), []);
+    assert_eq!(test.rows(Family::Repo), []);
+    let refs = RefStore::new(test.db.clone());
+    let gone = refs.apply(id, &main_at(object));
+    assert!(matches!(gone, Err(StoreError::RepoGone { .. })), "{gone:?}");
+    assert_eq!(create(&repos, "a").id, RepoId(id.0 + 1), "its number is spent");
+}
+
+#[test]
+fn a_draft_whose_name_is_taken_meanwhile_is_not_made() {
+    let (test, repos) = fixture();
+    let refs = RefStore::new(test.db.clone());
+    let draft = repos.draft(&name("a")).expect("held");
+    let taken = create(&repos, "a");
+    let object = ObjectId::from_bytes([7; 20]);
+    test.add_members(draft.repo().id, &[object]);
+    let late = refs.apply(draft.repo().id, &main_at(object));
+    assert!(matches!(late, Err(StoreError::RepoExists { .. })), "{late:?}");
+    drop(draft);
+    assert_eq!(repos.list().expect("listed"), [taken]);
+    assert_eq!(test.rows(Family::Ref), []);
+}
+
+#[test]
+fn a_crash_leaves_no_draft() {
+    let (test, repos) = fixture();
+    let draft = repos.draft(&name("a")).expect("held");
+    let id = draft.repo().id;
+    drop((draft, repos));
+    // What a pack had brought, and nobody got to clear away.
+    test.add_members(id, &[ObjectId::from_bytes([7; 20])]);
+    let test = test.reopen();
+    let repos = RepoStore::new(test.db.clone());
+    assert_eq!(repos.list().expect("listed"), []);
+    assert_eq!(create(&repos, "a").id, RepoId(id.0 + 1), "what it left belongs to nobody");
+}
+
+#[test]
+fn a_lock_makes_a_draft_a_repository() {
+    let (test, repos) = fixture();
+    let locks = crate::locks::LockStore::new(test.db.clone());
+    let draft = repos.draft(&name("a")).expect("held");
+    locks.create(draft.repo().id, "path", "me").expect("locked");
+    assert_eq!(repos.get(&name("a")).expect("made"), *draft.repo());
+}

@@ -1,9 +1,7 @@
 //! Pushes: commands, then a pack. References change only when the report says so, and only to what
 //! is there and whole; hidden ones never.
 
-use mega_storage::{
-    NoProgress, ObjectId, Progress, RefName, RefTarget, Repo, RepoSettings, SettingChange,
-};
+use mega_storage::{NoProgress, ObjectId, RefName, RefTarget, Repo, RepoSettings, SettingChange};
 use mega_store::git::{Protocol, Service, receive_pack};
 use mega_tools::fuzz::{Ending, Target, mutate, pkt};
 use mega_tools::random::Random;
@@ -200,14 +198,9 @@ impl Target for Receive {
 
     fn feed(&mut self, mut input: &[u8]) -> Result<Ending, String> {
         let mut said = Vec::new();
-        let service = Service {
-            store: &self.scratch.store,
-            repo: &self.repo,
-            settings: &self.settings,
-            protocol: Protocol::V1,
-            actor: "fuzz",
-            stop: &NoProgress as &dyn Progress,
-        };
+        let (store, repo, settings) = (&self.scratch.store, &self.repo, &self.settings);
+        let service = Service::new(store, repo, settings, Protocol::V1, "fuzz", &NoProgress);
+        let service = service.map_err(|error| error.to_string())?;
         let served = receive_pack::serve(&service, &mut input, &mut said);
         let (words, updated) = match &served {
             Ok(report) => (format!("done {}", report.refused > 0), report.updated),

@@ -164,14 +164,10 @@ impl Target for Upload {
 
     fn feed(&mut self, input: &[u8]) -> Result<Ending, String> {
         let Some((first, mut body)) = input.split_first() else { return Ok(Ending::of("empty")) };
-        let service = Service {
-            store: &self.scratch.store,
-            repo: &self.repo,
-            settings: &self.settings,
-            protocol: PROTOCOLS[usize::from(*first) % 3],
-            actor: "fuzz",
-            stop: &NoProgress,
-        };
+        let protocol = PROTOCOLS[usize::from(*first) % 3];
+        let (store, repo, settings) = (&self.scratch.store, &self.repo, &self.settings);
+        let service = Service::new(store, repo, settings, protocol, "fuzz", &NoProgress);
+        let service = service.map_err(|error| error.to_string())?;
         let mut said = Vec::new();
         let served = upload_pack::serve(&service, &mut body, &mut said);
         let ending = match &served {

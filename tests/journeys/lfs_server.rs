@@ -1,53 +1,16 @@
-//! The LFS server with stock git-lfs, and with our transfer agent.
+//! The LFS server with stock git-lfs.
 
 use std::fs;
-use std::os::unix::process::CommandExt;
-use std::process::Stdio;
 
 use serde_json::{Value, json};
 
-use crate::support::client::{Git, git, gits};
-use crate::support::proxy::{Proxy, Way};
+use crate::support::Numbers;
+use crate::support::World;
+use crate::support::client::{git, gits};
+use crate::support::large::{CUT, IN, LARGE, install_agent, read, to_download, upload_twice};
+use crate::support::proxy::Way;
 use crate::support::repos::{oid, weights};
 use crate::support::server::{Server, client};
-use crate::support::{Numbers, World};
-
-const IN: &str = "mega_store_body_in_bytes_total";
-const OUT: &str = "mega_store_body_out_bytes_total";
-/// Length of the files that are transferred in part.
-const LARGE: usize = 48 << 20;
-/// Bytes after which a transfer is cut off.
-const CUT: u64 = 20 << 20;
-
-/// A checkout `dir` with `w.bin` under LFS, of which nothing was pushed.
-fn checkout(world: &World, dir: &str, content: &[u8]) {
-    world.sh(&format!(
-        "git init -q {dir} && cd {dir} && git lfs install --local >&2 && \
-        git lfs track '*.bin' >&2"
-    ));
-    fs::write(world.path(dir).join("w.bin"), content).expect("written");
-    world.sh(&format!("cd {dir} && git add . && git commit -qm one"));
-}
-
-fn commit(world: &World, dir: &str, content: &[u8]) {
-    fs::write(world.path(dir).join("w.bin"), content).expect("written");
-    world.sh(&format!("cd {dir} && git commit -qam more"));
-}
-
-/// The content with a tenth of it changed, in four places.
-fn tenth_changed(content: &[u8], numbers: &mut Numbers) -> Vec<u8> {
-    let mut changed = content.to_vec();
-    let (part, len) = (content.len() / 4, content.len() / 40);
-    for place in 0..4 {
-        let start = place * part + part / 3;
-        changed[start..start + len].copy_from_slice(&numbers.bytes(len));
-    }
-    changed
-}
-
-fn read(world: &World, path: &str) -> Vec<u8> {
-    fs::read(world.path(path)).expect("there")
-}
 
 #[test]
 fn git_lfs_pushes_clones_pulls_and_checks() {
@@ -121,7 +84,8 @@ fn locks_are_seen_kept_and_broken() {
     }
     let file = "model.safetensors";
     git.ok("ann", &["lfs", "lock", file]);
-    git.run("ben", &["lfs", "lock", file]).says(2, &["lock"]);
+    git.run("ben", &["lfs", "lock", file]).says(2, &["already created lock"]);
+    assert!(git.ok("ann", &["lfs", "locks", "--verify"]).starts_with("O "), "it is ann's own");
     for who in ["ann", "ben"] {
         let rows: Value =
             serde_json::from_str(&git.ok(who, &["lfs", "locks", "--json"])).expect("JSON");
@@ -190,8 +154,7 @@ fn a_second_repository_has_to_bring_the_bytes_too() {
     let stored = server.metric("mega_store_store_bytes");
     for (name, agent) in [("two", false), ("three", true)] {
         if agent {
-            let program = env!("CARGO_BIN_EXE_mega-store");
-            world.sh(&format!("cd model && {program} lfs-agent --install"));
+            install_agent(&world, "model");
         }
         let before = server.metric(IN);
         git.ok("model", &["push", "-q", &server.repo(name), "main"]);
@@ -206,102 +169,9 @@ fn a_second_repository_has_to_bring_the_bytes_too() {
 }
 
 #[test]
-fn the_agent_moves_what_is_new_in_a_file() {
-    let world = World::with_store();
-    let mut numbers = Numbers(21);
-    let first = numbers.bytes(LARGE);
-    let second = tenth_changed(&first, &mut numbers);
-    let server = Server::start(&world);
-    let (git, url) = (git(&world), server.repo("r"));
-    let install = |dir: &str| {
-        let program = env!("CARGO_BIN_EXE_mega-store");
-        world.sh(&format!("cd {dir} && {program} lfs-agent --install"));
-    };
-    checkout(&world, "up", &first);
-    install("up");
-    git.ok("up", &["push", "-q", &url, "main"]);
-    git.ok("", &["clone", "-q", &url, "down"]);
-    git.ok("", &["clone", "-q", &url, "stock"]);
-    install("down");
-    commit(&world, "up", &second);
-    let before = server.metric(IN);
-    git.ok("up", &["push", "-q", &url, "main"]);
-    let went_up = server.metric(IN) - before;
-    let before = server.metric(OUT);
-    git.ok("down", &["pull", "-q"]);
-    let came_down = server.metric(OUT) - before;
-    let most = LARGE as u64 * 15 / 100;
-    assert!(went_up <= most, "{went_up} bytes went up");
-    assert!(came_down <= most, "{came_down} bytes came down");
-    assert!(read(&world, "down/w.bin") == second);
-    git.ok("down", &["lfs", "fsck"]);
-    // Whoever has no agent gets it all the same.
-    git.ok("stock", &["pull", "-q"]);
-    assert!(read(&world, "stock/w.bin") == second);
-}
-
-/// Runs git and kills it, and all that it has started, when the proxy stops.
-fn killed(git: &Git<'_>, proxy: &Proxy, way: Way, dir: &str, args: &[&str]) {
-    let stopped = proxy.stop_after(way, CUT);
-    let mut command = git.command(dir);
-    command.args(args).process_group(0).stdout(Stdio::null()).stderr(Stdio::null());
-    let mut child = command.spawn().expect("started");
-    stopped.recv().expect("so many bytes");
-    let group = rustix::process::Pid::from_child(&child);
-    rustix::process::kill_process_group(group, rustix::process::Signal::KILL).expect("sent");
-    assert!(!child.wait().expect("ended").success());
-    proxy.go_on();
-}
-
-/// Uploads a large file that is cut off, and again; bytes that came in the second time.
-fn upload_twice(has_agent: bool) -> u64 {
-    let world = World::with_store();
-    let content = Numbers(31).bytes(LARGE);
-    checkout(&world, "up", &content);
-    if has_agent {
-        let program = env!("CARGO_BIN_EXE_mega-store");
-        world.sh(&format!("cd up && {program} lfs-agent --install"));
-    }
-    let server = Server::start(&world);
-    let proxy = Proxy::start(server.address());
-    let git = git(&world);
-    let url = server.repo("r").replace(&server.url, &proxy.url);
-    killed(&git, &proxy, Way::Up, "up", &["push", &url, "main"]);
-    let id = oid(&world, "up", "main:w.bin");
-    // Half a file is none.
-    assert_eq!(server.get(&format!("/v1/file/{id}")).status(), 404);
-    let before = proxy.count(Way::Up);
-    git.ok("up", &["push", "-q", &url, "main"]);
-    let sent = proxy.count(Way::Up) - before;
-    git.ok("", &["clone", "-q", &server.repo("r"), "copy"]);
-    assert!(read(&world, "copy/w.bin") == content);
-    sent
-}
-
-#[test]
-fn an_upload_that_was_killed_is_taken_up_again_by_the_agent() {
-    let sent = upload_twice(true);
-    // What was on its way in three requests of 4 MiB may have to go again.
-    assert!(sent < (LARGE as u64 - CUT) + (13 << 20), "{sent} bytes");
-}
-
-#[test]
 fn an_upload_that_was_killed_begins_anew_with_stock_git_lfs() {
     let sent = upload_twice(false);
     assert!(sent < LARGE as u64 + (1 << 20), "{sent} bytes");
-}
-
-/// A clone `down` through a proxy, of a repository whose large file was not fetched yet.
-fn to_download<'w>(world: &'w World, content: &[u8]) -> (Server<'w>, Proxy, Git<'w>) {
-    checkout(world, "up", content);
-    let server = Server::start(world);
-    let proxy = Proxy::start(server.address());
-    let git = git(world);
-    git.ok("up", &["push", "-q", &server.repo("r"), "main"]);
-    let url = server.repo("r").replace(&server.url, &proxy.url);
-    git.ok("", &["clone", "-q", "--no-checkout", &url, "down"]);
-    git.ok("down", &["lfs", "install", "--local"]);
-    (server, proxy, git)
 }
 
 #[test]
@@ -319,21 +189,4 @@ fn a_download_that_was_cut_off_goes_on_with_stock_git_lfs() {
     assert!(read(&world, "down/w.bin") == content);
     // What was on its way to its file comes again.
     assert!((LARGE as u64..LARGE as u64 + (4 << 20)).contains(&came), "{came} bytes");
-}
-
-#[test]
-fn a_download_that_was_killed_goes_on_with_the_agent() {
-    let world = World::with_store();
-    let content = Numbers(43).bytes(LARGE);
-    let (_server, proxy, git) = to_download(&world, &content);
-    let program = env!("CARGO_BIN_EXE_mega-store");
-    world.sh(&format!("cd down && {program} lfs-agent --install"));
-    killed(&git, &proxy, Way::Down, "down", &["lfs", "fetch"]);
-    let before = proxy.count(Way::Down);
-    git.ok("down", &["lfs", "fetch"]);
-    let came = proxy.count(Way::Down) - before;
-    git.ok("down", &["checkout", "-q", "main"]);
-    assert!(read(&world, "down/w.bin") == content);
-    // What was on its way in three requests of 8 MiB may have to come again.
-    assert!(came < (LARGE as u64 - CUT) + (25 << 20), "{came} bytes");
 }

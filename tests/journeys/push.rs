@@ -310,6 +310,24 @@ fn five_thousand_references_in_one_push() {
 }
 
 #[test]
+fn too_many_references_are_refused_in_words() {
+    let world = World::with_store();
+    let server = Server::start(&world);
+    for git in gits(&world) {
+        let (url, dir) = (server.repo(&git.label), &git.label);
+        pushed(&git, &url, dir);
+        world.ok(&["repo", "config", &git.label, "receive.maxRefs", "3"]);
+        (0..4).for_each(|number| drop(git.ok(dir, &["tag", &format!("t{number}")])));
+        let told =
+            ["a push may change at most 3 references: push them in parts", "receive.maxRefs"];
+        git.run(dir, &["push", "--tags", "origin"]).says(1, &told);
+        assert_eq!(git.remote_refs(&url).lines().count(), 2, "HEAD and main");
+        git.ok(dir, &["push", "-q", "origin", "t0", "t1", "t2"]);
+        git.ok(dir, &["push", "-q", "--tags", "origin"]);
+    }
+}
+
+#[test]
 fn push_options_reach_the_program_that_runs_after_a_push() {
     let world = World::with_store();
     let server = Server::start(&world);

@@ -11,18 +11,11 @@ use serde_json::Value;
 
 use crate::support::client::{git, gits};
 use crate::support::repos::{history, oid, weights};
-use crate::support::server::{Server, client};
+use crate::support::server::{HELLO, Server, bytes, client};
 use crate::support::{Numbers, World};
-
-/// `printf 'Hello, World!\n' | git hash-object --stdin`
-const HELLO: &str = "8ab686eafeb1f44702738c8b0f24f2567c36da6d";
 
 fn field<'a>(answer: &'a Response, name: &str) -> &'a str {
     answer.headers().get(name).map_or("", |value| value.to_str().expect("text"))
-}
-
-fn bytes(answer: Response) -> Vec<u8> {
-    answer.bytes().expect("a body").to_vec()
 }
 
 #[test]
@@ -166,68 +159,6 @@ fn a_file_is_answered_whole_in_ranges_and_in_chunks() {
 }
 
 #[test]
-fn what_is_private_looks_like_what_is_not_there() {
-    let world = World::with_store();
-    let [_, second] = weights(&world, "model");
-    let id = oid(&world, "model", "main:model.safetensors");
-    let server = Server::start(&world);
-    let git = git(&world);
-    world.sh(&format!(
-        "cd model && printf 'Hello, World!\\n' >hello && git add hello && \
-        git commit -qm hello && git lfs push --all {0} && git push -q {0} main",
-        server.repo("secret")
-    ));
-    let token = world.ok(&["token", "create", "--repo", "secret", "--write"]);
-    let token = token.trim();
-    let paths = [
-        format!("/v1/object/{HELLO}"),
-        format!("/v1/object/{HELLO}?repo=secret"),
-        format!("/v1/file/{id}"),
-        format!("/v1/file/{id}?repo=secret"),
-        format!("/v1/file/{id}/chunks?repo=secret"),
-        "/v1/secret/objects".to_owned(),
-    ];
-    for path in &paths {
-        let absent = path.replace("secret", "absent").replace(HELLO, &"1".repeat(40));
-        let absent = server.get(&absent.replace(&id, &"1".repeat(64)));
-        let answer = server.get(path);
-        assert_eq!(answer.status(), 404, "{path}");
-        assert_eq!(answer.status(), absent.status());
-        assert_eq!(answer.text().expect("text"), absent.text().expect("text"), "{path}");
-    }
-    let with = |path: &str| {
-        let request = client().get(format!("{}{path}", server.url)).bearer_auth(token);
-        request.send().expect("an answer")
-    };
-    assert_eq!(bytes(with(&paths[1])), b"Hello, World!\n");
-    assert!(bytes(with(&paths[3])) == second);
-    git.run("", &["ls-remote", &server.repo("secret")]).says(128, &["could not read Username"]);
-    let login = server.repo("secret").replace("//", &format!("//any:{token}@"));
-    assert_eq!(git.remote_refs(&login).lines().count(), 2);
-    world.ok(&["repo", "visibility", "secret", "public"]);
-    for path in &paths {
-        assert_eq!(server.get(path).status(), 200, "{path}");
-    }
-    let run = git.run("model", &["push", "-q", &server.repo("secret"), "main:new"]);
-    run.says(128, &["could not read Username"]);
-}
-
-#[test]
-fn a_read_only_server_takes_nothing() {
-    let world = World::with_store();
-    let git = git(&world);
-    git.ok("", &["init", "-q", "r"]);
-    git.commit("r", "a.txt", "one\n");
-    world.ok(&["import", "r", "r"]);
-    let server = Server::start_with(&world, &["--read-only"]);
-    git.ok("", &["clone", "-q", &server.repo("r"), "copy"]);
-    git.run("r", &["push", "-q", &server.repo("r"), "main:new"]).says(128, &["403"]);
-    git.run("r", &["push", "-q", &server.repo("new"), "main"]).says(128, &["403"]);
-    assert_eq!(git.remote_refs(&server.repo("r")).lines().count(), 2);
-    assert_eq!(world.ok(&["repo", "list"]).lines().count(), 1);
-}
-
-#[test]
 fn asked_to_end_it_lets_transfers_end() {
     let world = World::with_store();
     let content = Numbers(6).bytes(40 << 20);
@@ -253,7 +184,7 @@ fn asked_to_end_it_lets_transfers_end() {
 #[test]
 fn other_commands_work_while_it_serves() {
     let world = World::with_store();
-    let server = Server::start(&world);
+    let mut server = Server::start(&world);
     assert_eq!(server.text("/healthz").trim(), "ok");
     assert_eq!(server.get("/readyz").status(), 200);
     let git = git(&world);
@@ -261,6 +192,10 @@ fn other_commands_work_while_it_serves() {
     git.commit("r", "a.txt", "one\n");
     git.ok("r", &["push", "-q", &server.repo("team/r"), "main"]);
     assert_eq!(world.ok(&["cat", "team/r", "a.txt"]), "one\n");
+    let status = &world.run(&["status", "--json"]).json()[0];
+    assert_eq!(status["holder"]["keeps_mounts"], true);
+    let second = world.run(&["serve", "--listen", "127.0.0.1:0"]);
+    second.says(1, &["is in use by process"]);
     world.ok(&["export", "team/r", "out.git"]);
     git.assert_clean("out.git");
     world.ok(&["repo", "fork", "team/r", "fork"]);
@@ -280,4 +215,7 @@ fn other_commands_work_while_it_serves() {
     assert_eq!(status["caller"], "owner");
     let document: Value = serde_json::from_str(&server.text("/v1/openapi.json")).expect("JSON");
     assert!(document["paths"]["/v1/object/{oid}"]["get"].is_object());
+    server.terminate();
+    assert_eq!(server.wait(), Some(0));
+    assert_eq!(world.ok(&["cat", "moved", "a.txt"]), "one\n");
 }

@@ -1,98 +1,88 @@
-//! A server as a person uses it: start it, push, clone, hand out tokens, end it.
+//! Who may do what with a server: tokens, visibility, read-only, and where it does not start.
 
-use std::io::{BufRead, BufReader};
-use std::process::{Child, Stdio};
+use crate::support::World;
+use crate::support::client::git;
+use crate::support::repos::{oid, weights};
+use crate::support::server::{HELLO, Server, bytes, client};
 
-use crate::support::{Numbers, World};
-
-/// A running server of a world's store.
-struct Serving {
-    child: Child,
-    url: String,
-}
-
-impl Serving {
-    fn start(world: &World, more: &[&str]) -> Self {
-        let mut command = world.mega();
-        command.args(["serve", "--listen", "127.0.0.1:0"]).args(more);
-        let mut child = command.stdout(Stdio::piped()).spawn().expect("started");
-        let mut url = String::new();
-        let out = child.stdout.take().expect("piped");
-        BufReader::new(out).read_line(&mut url).expect("a line");
-        Self { child, url: url.trim_end().to_owned() }
-    }
-
-    /// The URL of a repository, with a token in it.
-    fn repo(&self, token: &str, name: &str) -> String {
-        let host = self.url.strip_prefix("http://").expect("not encrypted");
-        format!("http://x:{}@{host}/{name}.git", token.trim_end())
-    }
-
-    fn signal(&self, signal: rustix::process::Signal) {
-        let pid = i32::try_from(self.child.id()).ok().and_then(rustix::process::Pid::from_raw);
-        rustix::process::kill_process(pid.expect("a process"), signal).expect("signalled");
-    }
-
-    /// Ends it by a signal; it has to end well.
-    fn end(mut self) {
-        self.signal(rustix::process::Signal::TERM);
-        assert!(self.child.wait().expect("ended").success());
-    }
-}
-
-impl Drop for Serving {
-    fn drop(&mut self) {
-        let _ = self.child.kill();
-        let _ = self.child.wait();
-    }
-}
-
-fn new_repo(world: &World, name: &str) {
+#[test]
+fn what_is_private_looks_like_what_is_not_there() {
+    let world = World::with_store();
+    let [_, second] = weights(&world, "model");
+    let id = oid(&world, "model", "main:model.safetensors");
+    let server = Server::start(&world);
+    let git = git(&world);
     world.sh(&format!(
-        "git init -q {name} && cd {name} && echo one > a && git add . && git commit -qm one"
+        "cd model && printf 'Hello, World!\\n' >hello && git add hello && \
+        git commit -qm hello && git lfs push --all {0} && git push -q {0} main",
+        server.repo("secret")
     ));
+    let token = world.ok(&["token", "create", "--repo", "secret", "--write"]);
+    let token = token.trim();
+    let paths = [
+        format!("/v1/object/{HELLO}"),
+        format!("/v1/object/{HELLO}?repo=secret"),
+        format!("/v1/file/{id}"),
+        format!("/v1/file/{id}?repo=secret"),
+        format!("/v1/file/{id}/chunks?repo=secret"),
+        "/v1/secret/objects".to_owned(),
+    ];
+    for path in &paths {
+        let absent = path.replace("secret", "absent").replace(HELLO, &"1".repeat(40));
+        let absent = server.get(&absent.replace(&id, &"1".repeat(64)));
+        let answer = server.get(path);
+        assert_eq!(answer.status(), 404, "{path}");
+        assert_eq!(answer.status(), absent.status());
+        assert_eq!(answer.text().expect("text"), absent.text().expect("text"), "{path}");
+    }
+    let with = |path: &str| {
+        let request = client().get(format!("{}{path}", server.url)).bearer_auth(token);
+        request.send().expect("an answer")
+    };
+    assert_eq!(bytes(with(&paths[1])), b"Hello, World!\n");
+    assert!(bytes(with(&paths[3])) == second);
+    git.run("", &["ls-remote", &server.repo("secret")]).says(128, &["could not read Username"]);
+    let login = server.repo("secret").replace("//", &format!("//any:{token}@"));
+    assert_eq!(git.remote_refs(&login).lines().count(), 2);
+    world.ok(&["repo", "visibility", "secret", "public"]);
+    for path in &paths {
+        assert_eq!(server.get(path).status(), 200, "{path}");
+    }
+    let run = git.run("model", &["push", "-q", &server.repo("secret"), "main:new"]);
+    run.says(128, &["could not read Username"]);
 }
 
 #[test]
-fn push_and_clone_without_any_configuration() {
+fn a_read_only_server_takes_nothing() {
     let world = World::with_store();
-    let serving = Serving::start(&world, &[]);
-    new_repo(&world, "w");
-    world.git("w", &["push", "-q", &format!("{}/team/model.git", serving.url), "main"]);
-    for version in ["0", "1", "2"] {
-        let config = format!("protocol.version={version}");
-        let dir = format!("c{version}");
-        let url = format!("{}/team/model.git", serving.url);
-        world.git(".", &["-c", &config, "clone", "-q", &url, &dir]);
-        let fsck = world.git(&dir, &["fsck", "--full", "--strict"]);
-        assert!(!fsck.contains("error"), "{fsck}");
-        assert_eq!(world.git(&dir, &["rev-parse", "HEAD"]), world.git("w", &["rev-parse", "HEAD"]));
-    }
-    // Other commands are done by the server meanwhile.
-    assert_eq!(world.ok(&["cat", "team/model", "a"]), "one\n");
-    let status = &world.run(&["status", "--json"]).json()[0];
-    assert_eq!(status["holder"]["keeps_mounts"], true);
-    let second = world.run(&["serve", "--listen", "127.0.0.1:0"]);
-    second.says(1, &["is in use by process"]);
-    serving.end();
-    assert_eq!(world.ok(&["cat", "team/model", "a"]), "one\n");
+    let git = git(&world);
+    git.ok("", &["init", "-q", "r"]);
+    git.commit("r", "a.txt", "one\n");
+    world.ok(&["import", "r", "r"]);
+    let server = Server::start_with(&world, &["--read-only"]);
+    git.ok("", &["clone", "-q", &server.repo("r"), "copy"]);
+    git.run("r", &["push", "-q", &server.repo("r"), "main:new"]).says(128, &["403"]);
+    git.run("r", &["push", "-q", &server.repo("new"), "main"]).says(128, &["403"]);
+    assert_eq!(git.remote_refs(&server.repo("r")).lines().count(), 2);
+    assert_eq!(world.ok(&["repo", "list"]).lines().count(), 1);
 }
 
 #[test]
 fn tokens_open_what_they_say_and_end_when_they_are_revoked() {
     let world = World::with_store();
-    let serving = Serving::start(&world, &[]);
-    new_repo(&world, "w");
-    world.git("w", &["push", "-q", &format!("{}/m.git", serving.url), "main"]);
+    let server = Server::start(&world);
+    let (git, url) = (git(&world), server.repo("m"));
+    let with = |token: &str| url.replace("//", &format!("//x:{}@", token.trim_end()));
+    git.ok("", &["init", "-q", "w"]);
+    git.commit("w", "a", "one\n");
+    git.ok("w", &["push", "-q", &url, "main"]);
     let reader = world.ok(&["token", "create", "--repo", "m", "--note", "r"]);
     let writer = world.ok(&["token", "create", "--repo", "m", "--write", "--expires", "30d"]);
-    let plain = format!("{}/m.git", serving.url);
-    world.try_git(".", &["clone", "-q", &plain, "no"]).says(128, &["could not read Username"]);
-    world.git(".", &["clone", "-q", &serving.repo(&reader, "m"), "c"]);
-    world.sh("cd c && echo two > b && git add . && git commit -qm two");
-    let refused = world.try_git("c", &["push", "-q", &serving.repo(&reader, "m"), "main"]);
-    assert!(refused.code != 0 && refused.words.contains("403"), "{refused:?}");
-    world.git("c", &["push", "-q", &serving.repo(&writer, "m"), "main"]);
+    git.run("", &["clone", "-q", &url, "no"]).says(128, &["could not read Username"]);
+    git.ok("", &["clone", "-q", &with(&reader), "c"]);
+    git.commit("c", "b", "two\n");
+    git.run("c", &["push", "-q", &with(&reader), "main"]).says(128, &["403"]);
+    git.ok("c", &["push", "-q", &with(&writer), "main"]);
     let rows = world.run(&["token", "list", "--json"]).json();
     assert_eq!(rows.len(), 2);
     assert_eq!(
@@ -102,27 +92,8 @@ fn tokens_open_what_they_say_and_end_when_they_are_revoked() {
     assert!(rows[1]["expires_unix"].is_u64() && rows[1]["expired"] == false);
     world.ok(&["token", "revoke", "1"]);
     world.run(&["token", "revoke", "1"]).says(1, &["there is no token 1", "hint: "]);
-    let gone = world.try_git(".", &["ls-remote", &serving.repo(&reader, "m")]);
-    assert_ne!(gone.code, 0, "{gone:?}");
-    serving.end();
-}
-
-#[test]
-fn large_files_go_up_and_down_with_git_lfs() {
-    let world = World::with_store();
-    let serving = Serving::start(&world, &[]);
-    let weights = Numbers(5).weights(9 << 20);
-    world.sh("git init -q w && cd w && git lfs install --local && git lfs track '*.bin'");
-    std::fs::write(world.path("w/m.bin"), &weights).expect("written");
-    world.sh("cd w && git add . && git commit -qm one");
-    let url = format!("{}/lfs/model.git", serving.url);
-    world.git("w", &["remote", "add", "origin", &url]);
-    world.git("w", &["push", "-q", "origin", "main"]);
-    world.git(".", &["clone", "-q", &url, "c"]);
-    assert!(std::fs::read(world.path("c/m.bin")).expect("is there") == weights);
-    world.sh("cd c && git lfs fsck && git lfs lock m.bin && git lfs locks | grep m.bin");
-    world.sh("cd c && git lfs unlock m.bin && test -z \"$(git lfs locks)\"");
-    serving.end();
+    git.run("", &["ls-remote", &with(&reader)]).says(128, &[]);
+    git.ok("", &["ls-remote", &with(&writer)]);
 }
 
 #[test]

@@ -13,10 +13,13 @@ use mega_storage::{ObjectId, RefName};
 use super::Change;
 use crate::git::GitError;
 use crate::git::limits::{
-    PUSH_COMMANDS_LEN_MAX, PUSH_OPTIONS_LEN_MAX, PUSH_OPTIONS_MAX, PUSH_SHALLOW_MAX,
+    LINE_LEN_MAX, PUSH_COMMAND_LEN, PUSH_OPTIONS_LEN_MAX, PUSH_OPTIONS_MAX, PUSH_SHALLOW_LEN,
+    PUSH_SHALLOW_MAX,
 };
 use crate::git::wire::{Budget, Capabilities, Pkt, PktReader, WireError, shown, text};
 
+/// What to do about too many.
+const IN_PARTS: &str = "push them in parts, or let the repository's owner raise receive.maxRefs";
 const HEX_LEN: usize = ObjectId::LEN * 2;
 
 /// A request without its pack.
@@ -74,13 +77,14 @@ impl Command {
 /// # Errors
 /// [`GitError::Wire`] for what is not the protocol, [`GitError::ClientGone`].
 pub(super) fn read(input: &mut dyn Read, max_refs: u64) -> Result<Request, GitError> {
+    let len_max = max_refs.saturating_mul(PUSH_COMMAND_LEN);
     let budget = Budget {
         lines: max_refs.saturating_add(PUSH_SHALLOW_MAX + 2),
-        bytes: PUSH_COMMANDS_LEN_MAX,
+        bytes: len_max.saturating_add(PUSH_SHALLOW_LEN + LINE_LEN_MAX as u64),
     };
     let mut reader = PktReader::new(input, budget);
     let mut request = Request::default();
-    let mut shallow_count = 0;
+    let (mut shallow_count, mut len) = (0, 0);
     // Like git, the list ends at any line that holds no data.
     while let Pkt::Data(line) = reader.next()? {
         let line = text(line);
@@ -102,9 +106,17 @@ pub(super) fn read(input: &mut dyn Read, max_refs: u64) -> Result<Request, GitEr
             request.refusal = Some("signed pushes are not taken: push without --signed".to_owned());
             return Ok(request);
         } else if request.commands.len() as u64 >= max_refs {
-            request.refusal = Some(format!("a push may change at most {max_refs} references"));
+            let what = format!("a push may change at most {max_refs} references");
+            request.refusal = Some(format!("{what}: {IN_PARTS}"));
             return Ok(request);
         } else {
+            len += line.len() as u64;
+            if len > len_max.max(LINE_LEN_MAX as u64) {
+                let what =
+                    format!("a push may name references in at most {len_max} bytes of lines");
+                request.refusal = Some(format!("{what}: {IN_PARTS}"));
+                return Ok(request);
+            }
             request.commands.push(command(line)?);
         }
     }

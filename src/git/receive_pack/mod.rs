@@ -30,7 +30,7 @@ pub use advertise::advertise;
 use channel::Channel;
 use commands::{Command, Request};
 
-use super::limits::DRAIN_LEN_MAX;
+use super::limits::{DRAIN_LEN_MAX, PUSH_COMMANDS_SET_MAX};
 use super::wire::BandKind;
 use super::{GitError, Service};
 
@@ -62,8 +62,8 @@ pub fn serve(
     out: &mut (dyn Write + Send),
 ) -> Result<ReceiveReport, GitError> {
     let mut input = Watched { input, failure: None };
-    let max_refs = service.settings.max_refs().unwrap_or(super::limits::PUSH_COMMANDS_MAX);
-    let mut request = commands::read(&mut input, max_refs)?;
+    let max_refs = service.settings.max_refs().unwrap_or(service.limits.commands_max);
+    let mut request = commands::read(&mut input, max_refs.min(PUSH_COMMANDS_SET_MAX))?;
     let band =
         if request.capabilities.has("side-band-64k") { BandKind::Large } else { BandKind::Off };
     if let Some(reason) = request.refusal.take() {

@@ -18,7 +18,7 @@ use super::Change;
 use super::audit::hex;
 use super::channel::Channel;
 use crate::git::Service;
-use crate::git::limits::{PROGRAM_MS, PROGRAM_OUTPUT_LEN_MAX};
+use crate::git::limits::PROGRAM_OUTPUT_LEN_MAX;
 use crate::git::wire::sanitise;
 
 /// Between two looks at whether it has ended while it is silent.
@@ -55,7 +55,8 @@ fn run_within(
     options: &[Vec<u8>],
     channel: &Channel<'_>,
 ) -> Result<(), String> {
-    let deadline = Instant::now() + Duration::from_millis(PROGRAM_MS);
+    let time_max = service.limits.program_time;
+    let deadline = Instant::now() + time_max;
     let (mut child, output) = start(program, service, lines, options)
         .map_err(|error| format!("could not be run: {error}"))?;
     let mut len = 0;
@@ -90,7 +91,7 @@ fn run_within(
         }),
         None => {
             end_group(&mut child);
-            Err(format!("took more than {} s and was ended", PROGRAM_MS / 1_000))
+            Err(format!("took more than {time_max:?} and was ended"))
         }
     }
 }

@@ -62,7 +62,13 @@ fn refuse_all(commands: &mut [Command], reason: &'static str) {
 }
 
 fn is_conflict(error: &StoreError) -> bool {
-    matches!(error, StoreError::RefMoved { .. } | StoreError::RefConflict { .. })
+    matches!(
+        error,
+        StoreError::RefMoved { .. }
+            | StoreError::RefConflict { .. }
+            // Made by somebody else since this push began to make it.
+            | StoreError::RepoExists { .. }
+    )
 }
 
 /// The edits of the commands that are not refused. Two that lead to one reference by way of

@@ -14,7 +14,7 @@ use reqwest::header::{HeaderMap, HeaderName, HeaderValue};
 use super::limits::{ANSWER_LEN_MAX, CONNECT_MAX_S, SILENCE_MAX_S, WORDS_LEN_MAX};
 use super::url::RemoteUrl;
 use crate::git::credential::{self, Credential};
-use crate::git::{Git, config};
+use crate::git::{Git, config, trust};
 
 /// Tries of one request where the connection breaks before an answer: one that was kept may have
 /// been closed by the server meanwhile.
@@ -40,18 +40,15 @@ impl Web {
     pub(super) fn new(url: &RemoteUrl, git: &Git) -> SourceResult<Self> {
         let address = url.as_shown();
         let setting = |key| config::get_for_url(git, Path::new("/"), key, &address).ok().flatten();
-        let mut builder = Client::builder()
+        let trusted = trust::client_builder(git, Path::new("/"), &address);
+        let mut builder = trusted
+            .map_err(|e| SourceError::Refused { reason: e.to_string() })?
             .connect_timeout(Duration::from_secs(CONNECT_MAX_S))
             // In this blocking client it bounds each read, not the whole transfer.
             .timeout(Duration::from_secs(SILENCE_MAX_S))
             .user_agent(concat!("mega-store/", env!("CARGO_PKG_VERSION")));
         if let Some(line) = setting("http.extraHeader") {
             builder = builder.default_headers(extra_header(&line)?);
-        }
-        if let Some(file) = setting("http.sslCAInfo") {
-            for certificate in certificates(&file)? {
-                builder = builder.add_root_certificate(certificate);
-            }
         }
         let client = builder.build().map_err(|e| unreachable(&e))?;
         let credential = url.login().map(|(user, password)| Credential {
@@ -182,12 +179,4 @@ fn extra_header(line: &str) -> SourceResult<HeaderMap> {
     let mut value = HeaderValue::try_from(value.trim()).map_err(|_| bad())?;
     value.set_sensitive(true);
     Ok(HeaderMap::from_iter([(name, value)]))
-}
-
-fn certificates(file: &str) -> SourceResult<Vec<reqwest::Certificate>> {
-    let bad = |e: &dyn std::fmt::Display| SourceError::Refused {
-        reason: format!("http.sslCAInfo {file}: {e}"),
-    };
-    let pem = std::fs::read(file).map_err(|e| bad(&e))?;
-    reqwest::Certificate::from_pem_bundle(&pem).map_err(|e| bad(&e))
 }

@@ -5,10 +5,11 @@ use std::time::{Duration, Instant};
 
 use flate2::Compression;
 use flate2::write::GzEncoder;
+use mega_storage::SettingChange;
 
 use super::super::Limits;
 use super::super::limits::{HEAD_LEN_MAX, HEADERS_MAX, PATH_LEN_MAX};
-use super::world::{Person, Plan, World, read_all};
+use super::world::{Person, Plan, World, git, read_all};
 
 fn small(change: impl FnOnce(&mut Limits)) -> World {
     let mut plan = Plan::default();
@@ -228,6 +229,25 @@ fn too_many_are_told_to_come_back() {
     assert!(third.starts_with("HTTP/1.1 503 ") && third.contains("Retry-After: 5"), "{third}");
     drop((first, second));
     assert!(wait("mega_store_packs 0"));
+}
+
+#[test]
+fn a_program_that_hangs_does_not_hold_a_push_for_ever() {
+    let world = small(|limits| limits.push.program_time = Duration::from_millis(300));
+    world.push("a");
+    let script = world.dir.path().join("hang");
+    std::fs::write(&script, "#!/bin/sh\necho begun\nsleep 600\n").expect("written");
+    let mode = std::os::unix::fs::PermissionsExt::from_mode(0o755);
+    std::fs::set_permissions(&script, mode).expect("set");
+    let value = SettingChange::Set(script.to_str().expect("text").to_owned());
+    world.store.set_setting(world.repo("a").id, "receive.postReceive", &value).expect("set");
+    let work = world.dir.path().join("work-a");
+    let (is_good, said) = git(&work, &["push", &world.url("/a.git"), "main:next"]);
+    assert!(is_good, "{said}");
+    for word in ["remote: begun", "took more than 300ms and was ended", "main -> next"] {
+        assert!(said.contains(word), "'{word}' is not in {said}");
+    }
+    assert_alive(&world);
 }
 
 #[test]

@@ -1,5 +1,7 @@
 //! Every route as everybody. A route without an entry here fails.
 
+use mega_storage::RepoName;
+
 use super::super::routes::ROUTES;
 use super::super::table::Route;
 use super::world::{HELLO, Person, World};
@@ -218,6 +220,26 @@ fn what_may_not_be_seen_looks_like_what_is_not_there() {
             assert!(is_refused, "{}: {hidden:?}", entry.pattern);
         }
     }
+}
+
+#[test]
+fn a_repository_in_parts_is_refused_wherever_its_name_is_a_folder() {
+    let walk = Walk::new();
+    let origin = "https://elsewhere.example/team/model";
+    let name = RepoName::new("parts").expect("a name");
+    walk.world.store.repos().create_partial(&name, origin).expect("made");
+    let people = walk.world.people();
+    for entry in ENTRIES.iter().filter(|e| e.pattern.contains("{repo}") && e.open != DUMB) {
+        let answer = walk.ask(entry, "parts", &people.operator);
+        assert_eq!(answer.status, 409, "{}: {answer:?}", entry.pattern);
+        assert!(answer.body.contains(origin), "{}: {answer:?}", entry.pattern);
+        for person in [&people.anonymous, &people.stranger] {
+            let (hidden, absent) =
+                (walk.ask(entry, "parts", person), walk.ask(entry, "absent", person));
+            assert_eq!(hidden, absent, "{}: an origin is nobody's business", entry.pattern);
+        }
+    }
+    assert_eq!(walk.world.store.refs().list(walk.world.repo("parts").id, b"").expect("read"), []);
 }
 
 #[test]

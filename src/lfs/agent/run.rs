@@ -142,6 +142,7 @@ fn failure(error: &LfsError) -> Failure {
     let code = match error {
         LfsError::Status { status, .. } | LfsError::Unauthorized { status, .. } => *status,
         LfsError::Endpoint { .. }
+        | LfsError::Trust { .. }
         | LfsError::Network { .. }
         | LfsError::Answer { .. }
         | LfsError::Interrupted

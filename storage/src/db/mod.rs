@@ -5,6 +5,7 @@
 //! [`Db::ingest`] after the sorted file and its directory are. Invariant: every change of objects
 //! or references is made while holding the guard of [`Db::commit_lock`], one for the whole store.
 
+mod drafts;
 mod family;
 pub(crate) mod keys;
 mod snapshot;
@@ -23,6 +24,7 @@ use rocksdb::{
 
 use crate::error::{Result, StoreError};
 use crate::owner::OwnerLock;
+pub(crate) use drafts::Drafts;
 pub(crate) use family::Family;
 pub(crate) use snapshot::{Cursor, Rows, Snapshot};
 pub(crate) use sorted::SortedFile;
@@ -70,6 +72,7 @@ pub(crate) struct Db {
     tmp: PathBuf,
     commit: Mutex<()>,
     generation: AtomicU64,
+    drafts: Drafts,
     /// The owner's lock. Last, so that it is released after the database has closed.
     owner: OnceLock<OwnerLock>,
 }
@@ -125,6 +128,7 @@ impl Db {
             tmp: tmp.to_owned(),
             commit: Mutex::new(()),
             generation: AtomicU64::new(0),
+            drafts: Drafts::default(),
             owner: OnceLock::new(),
         })
     }

@@ -206,7 +206,7 @@ impl PartialUpload<'_> {
         record.used_unix = now_unix();
         record.len = self.file.len;
         batch.put(Family::Lease, &keys::lease_upload(self.repo, &self.file.file), &record.encode());
-        db.commit(batch, Durability::Synced)?;
+        db.commit_into_unlocked(self.repo, batch)?;
         Ok(chunks)
     }
 

@@ -93,7 +93,7 @@ impl FileStore {
         let _alone = book.stripe(id).lock();
         let is_new = !self.has(repo, id)?;
         batch.put(Family::RepoFile, &keys::repo_file(repo, id), &[]);
-        self.inner.db.commit(batch, Durability::Synced)?;
+        self.inner.db.commit_into_unlocked(repo, batch)?;
         if let Some(sum) = sums.get(&repo).filter(|_| is_new) {
             *sum.lock() += len;
         }

@@ -15,6 +15,7 @@ use crate::chunk::chunker::{CHUNK_LEN_MAX, CHUNK_LEN_MIN, RUN_LEN};
 use crate::chunk::samples;
 use crate::db::Durability;
 use crate::manifest::FILE_LEN_MAX;
+use crate::name::RepoName;
 use crate::progress::{NoProgress, Progress, Unit};
 use crate::read::Pointer;
 use crate::store::{Store, StoreOptions};
@@ -271,6 +272,21 @@ fn a_file_as_long_as_allowed_is_taken_and_one_byte_more_is_not() {
     let announced = Pointer { len: FILE_LEN_MAX, ..announced };
     let result = store.files().ingest(None, &mut io::empty(), Some(announced), &NoProgress);
     assert!(matches!(result, Err(StoreError::FileLenMismatch { actual: 0, .. })));
+}
+
+#[test]
+fn a_file_makes_the_repository_that_it_comes_into() {
+    let (_dir, store) = new_store();
+    let name = RepoName::new("a").expect("a name");
+    let draft = store.repos().draft(&name).expect("held");
+    let (repo, bytes) = (draft.repo().id, samples::text(50_000, 1));
+    let other = Some(pointer(b"something else"));
+    store.files().ingest(Some(repo), &mut &bytes[..], other, &NoProgress).expect_err("not it");
+    assert_eq!(store.repos().list().expect("listed"), []);
+    store.files().ingest(Some(repo), &mut &bytes[..], None, &NoProgress).expect("taken in");
+    assert_eq!(store.repos().get(&name).expect("made"), *draft.repo());
+    drop(draft);
+    assert!(store.files().has(repo, &file_id(&bytes)).expect("read"));
 }
 
 #[test]

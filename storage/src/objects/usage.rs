@@ -8,7 +8,7 @@ use super::ObjectStore;
 use super::ROW_LOOKUP_COUNT;
 use super::row::{Body, Row};
 use crate::db::{Durability, Family, keys};
-use crate::error::{Result, StoreError};
+use crate::error::Result;
 use crate::id::{ObjectId, RepoId};
 use crate::outbox::damaged;
 
@@ -16,7 +16,7 @@ impl ObjectStore {
     /// Bytes of objects that the repository has.
     ///
     /// # Errors
-    /// [`StoreError::RepoGone`]; when the database fails.
+    /// [`crate::StoreError::RepoGone`]; when the database fails.
     pub fn usage(&self, repo: RepoId) -> Result<u64> {
         if let Some(len) = self.counted(repo)? {
             return Ok(len);
@@ -25,9 +25,7 @@ impl ObjectStore {
         if let Some(len) = self.counted(repo)? {
             return Ok(len);
         }
-        if !self.db.contains(Family::Repo, &keys::repo_record(repo))? {
-            return Err(StoreError::RepoGone { id: repo });
-        }
+        self.db.check_repo(repo)?;
         let len = self.measured(repo)?;
         let mut batch = self.db.batch();
         batch.put(Family::Repo, &keys::repo_usage(repo), &len.to_be_bytes());

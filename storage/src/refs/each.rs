@@ -30,9 +30,7 @@ impl RefStore {
     ) -> Result<BTreeMap<RefName, StoreError>> {
         let sorted = sorted_edits(edits)?;
         let _lock = self.db.commit_lock();
-        if !self.db.contains(Family::Repo, &keys::repo_record(repo))? {
-            return Err(StoreError::RepoGone { id: repo });
-        }
+        self.db.check_repo(repo)?;
         let mut failed: BTreeMap<&[u8], StoreError> = BTreeMap::new();
         let mut changes = self.compare_each(repo, &sorted, &mut failed)?;
         self.check_each_target(repo, &mut changes, &mut failed)?;

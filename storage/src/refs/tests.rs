@@ -2,6 +2,7 @@
 
 use super::*;
 use crate::StoreError;
+use crate::db::Durability;
 use crate::repos::{RepoStore, Visibility};
 use crate::testing::TestDb;
 

@@ -25,29 +25,51 @@ fn ids(count: u32) -> impl Iterator<Item = String> {
     (0..count).map(|number| format!("{number:040x}"))
 }
 
+/// A push of `count` new references to `id`, each named so long.
+fn commands(id: &str, capabilities: &str, start: &str, count: usize, name_len: usize) -> Vec<u8> {
+    let mut body = Vec::new();
+    for number in 0..count {
+        let name = format!("refs/heads/{start}{number:07x}");
+        let end = if number == 0 { format!("\0{capabilities}") } else { String::new() };
+        body.extend(line(format!("{ZERO} {id} {name:x<name_len$}{end}")));
+    }
+    body.extend(b"0000");
+    body.extend(Pack::new(Vec::new()).write());
+    body
+}
+
 #[test]
-fn a_million_commands_are_answered() {
+fn more_commands_than_may_be_are_refused_before_they_are_held() {
+    const COUNT_MAX: usize = 100_000;
     let world = World::with_store();
     let server = started(&world);
     let id = with_commit(&server);
-    let absent = "1".repeat(40);
-    let push = |count: u32| {
-        let mut body = line(format!("{ZERO} {id} refs/heads/first\0 report-status"));
-        for number in 1..count {
-            body.extend(line(format!("{ZERO} {absent} refs/heads/{number:06x}")));
-        }
-        body.extend(b"0000");
-        body.extend(Pack::new(Vec::new()).write());
-        push_raw(&server, "a", &body)
-    };
-    let answer = push(1_000_000);
-    assert_eq!(answer.status, 200);
-    let lines = raw::lines(&answer.body);
-    let refused = lines.iter().filter(|line| line.starts_with("ng refs/heads/")).count();
-    assert_eq!((lines.len(), refused), (1_000_001, 999_999), "{:?}", lines.first());
-    let answer = push(1_000_002);
-    assert!([200, 400, 413].contains(&answer.status), "{}", answer.status);
-    assert!(!answer.text().contains("ok refs/heads/"), "more than may be: none is carried out");
+    let bare = " report-status";
+    let band = " report-status side-band-64k";
+    for (capabilities, count, name_len, told) in [
+        (bare, COUNT_MAX + 1, 0, "ERR a push may change at most 100000 references: push them"),
+        (bare, 1_000_000, 0, "ERR a push may change at most 100000 references: push them"),
+        (band, 1_000_000, 0, "\u{3}a push may change at most 100000 references: push them"),
+        (bare, 100_000, 1_000, "ERR a push may name references in at most 19200000 bytes"),
+    ] {
+        let answer = push_raw(&server, "a", &commands(&id, capabilities, "no", count, name_len));
+        assert_eq!(answer.status, 200, "{count}");
+        let lines = raw::lines(&answer.body);
+        assert!(lines.len() == 1 && lines[0].starts_with(told), "{count}: {lines:?}");
+        let peak = server.memory_peak();
+        assert!(peak < 128 << 20, "{count} of {name_len}: {} MiB", peak >> 20);
+    }
+    // As many as may be, and as long as they may be together.
+    for (start, count, name_len) in [("yes", COUNT_MAX, 0), ("long", 17_000, 1_000)] {
+        let answer = push_raw(&server, "a", &commands(&id, bare, start, count, name_len));
+        let lines = raw::lines(&answer.body);
+        let done = lines.iter().filter(|line| line.starts_with("ok refs/heads/")).count();
+        assert_eq!((lines.len(), done), (count + 1, count), "{:?}", lines.first());
+        let peak = server.memory_peak();
+        assert!(peak < 192 << 20, "{count} of {name_len}: {} MiB", peak >> 20);
+    }
+    let listed = world.git("", &["ls-remote", "--heads", &server.repo("a")]);
+    assert!(listed.lines().count() == COUNT_MAX + 17_000 + 1 && !listed.contains("/no"));
     assert_well(&server);
 }
 

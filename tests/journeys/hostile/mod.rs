@@ -1,6 +1,7 @@
 //! What a client should not send, to the real server by hand: the right answer, nothing kept,
 //! memory within bounds, and the next one is served.
 
+mod first;
 mod flood;
 mod packs;
 mod routes;

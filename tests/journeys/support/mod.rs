@@ -2,6 +2,7 @@
 
 pub mod cgi;
 pub mod client;
+pub mod large;
 pub mod lfs_server;
 pub mod pack;
 pub mod proxy;
@@ -9,7 +10,6 @@ pub mod raw;
 pub mod registry;
 pub mod repos;
 pub mod server;
-pub mod wire;
 pub mod world;
 
 pub use world::World;

@@ -9,6 +9,9 @@ use reqwest::blocking::{Client, Response};
 
 use super::World;
 
+/// `printf 'Hello, World!\n' | git hash-object --stdin`
+pub const HELLO: &str = "8ab686eafeb1f44702738c8b0f24f2567c36da6d";
+
 /// A server of a world's store. Killed when it is dropped.
 pub struct Server<'w> {
     world: &'w World,
@@ -153,4 +156,9 @@ impl Drop for Server<'_> {
 pub fn client() -> Client {
     let builder = Client::builder().no_proxy().redirect(reqwest::redirect::Policy::none());
     builder.build().expect("a client")
+}
+
+/// An answer's body.
+pub fn bytes(answer: Response) -> Vec<u8> {
+    answer.bytes().expect("a body").to_vec()
 }

@@ -2,6 +2,7 @@
 //! push goes through.
 
 use super::*;
+use crate::git::limits::PUSH_SHALLOW_MAX;
 
 /// The world with one branch at its first commit; the ids of that and of the next.
 fn seeded() -> (World, String, String) {
@@ -119,6 +120,44 @@ fn signed_pushes_other_hashes_and_too_many_commands_are_told_no() {
     let (out, _) = refused(&world, &request(CAPS, &commands));
     assert!(answer(&out).fatal.contains("at most 2 references"));
     assert_eq!(world.push(&commands[..2]).report.len(), 3, "as many as may be");
+    // What holds where the repository says nothing.
+    world.set(&[]);
+    world.limits.commands_max = 2;
+    let (out, _) = refused(&world, &request(CAPS, &commands));
+    assert!(answer(&out).fatal.contains("at most 2 references: push them in parts"));
+    let ids = [(first.as_str(), first.as_str()); 2];
+    let same = [0, 1].map(|n| (ids[n].0, ids[n].1, names[n].as_str()));
+    assert_eq!(world.push(&same).report.len(), 3);
+    world.set(&[("receive.maxRefs", "3")]);
+    assert_eq!(world.push(&commands).report.len(), 4, "the repository's own word counts");
+    still_works(&world, &first, &second);
+}
+
+#[test]
+fn names_have_a_length_together() {
+    let (mut world, first, second) = seeded();
+    world.limits.commands_max = 1_000;
+    // A shallow client's boundary is not counted with them.
+    let mut lines = PktWriter::new(Vec::new());
+    for number in 0..PUSH_SHALLOW_MAX {
+        lines.text(format!("shallow {number:040x}")).expect("written");
+    }
+    let shallow = lines.into_inner();
+    let refused = |name_len: usize| {
+        let names: Vec<String> = (0..1_000).map(|n| format!("refs/tags/{n:0name_len$}")).collect();
+        let commands: Vec<(&str, &str, &str)> =
+            names.iter().map(|name| (ZERO, first.as_str(), name.as_str())).collect();
+        let mut bytes = [&shallow[..], &request(CAPS, &commands)].concat();
+        bytes.extend(world.pack(&[&first], &[&first]));
+        match serve(&world.service(), &mut &bytes[..], &mut Vec::new()) {
+            Err(GitError::Refused { reason }) => reason,
+            other => format!("{other:?}"),
+        }
+    };
+    assert!(refused(90).contains("updated: 1000"), "{}", refused(90));
+    let reason = refused(110);
+    assert!(reason.contains("in at most 192000 bytes of lines: push them in parts"), "{reason}");
+    assert!(!world.refs().keys().any(|name| name.len() > 110));
     still_works(&world, &first, &second);
 }
 

@@ -18,6 +18,7 @@ use tempfile::TempDir;
 
 use super::*;
 use crate::git::Protocol;
+use crate::git::limits::PushLimits;
 use crate::git::wire::{Budget, Pkt, PktReader, PktWriter};
 
 pub(super) const ZERO: &str = "0000000000000000000000000000000000000000";
@@ -30,6 +31,7 @@ pub(super) struct World {
     pub(super) store: Store,
     pub(super) repo: Repo,
     pub(super) settings: RepoSettings,
+    pub(super) limits: PushLimits,
 }
 
 /// What a client saw of one push.
@@ -49,7 +51,8 @@ impl World {
         let store = Store::create(&dir.path().join("s"), &StoreOptions::default()).expect("made");
         let name = RepoName::new("team/one").expect("valid");
         let repo = store.repos().create(&name, Visibility::Private).expect("made");
-        let world = Self { dir, store, repo, settings: RepoSettings::default() };
+        let (settings, limits) = (RepoSettings::default(), PushLimits::default());
+        let world = Self { dir, store, repo, settings, limits };
         git(world.dir.path(), &["init", "-q", "-b", "main", "work"], b"");
         world
     }
@@ -79,14 +82,9 @@ impl World {
     }
 
     pub(super) fn service(&self) -> Service<'_> {
-        Service {
-            store: &self.store,
-            repo: &self.repo,
-            settings: &self.settings,
-            protocol: Protocol::V0,
-            actor: "tester",
-            stop: &NoProgress,
-        }
+        let (store, repo, settings) = (&self.store, &self.repo, &self.settings);
+        let service = Service::new(store, repo, settings, Protocol::V0, "tester", &NoProgress);
+        service.expect("whole").with_limits(self.limits)
     }
 
     /// A pack as send-pack makes it: what `want` reaches and `have` does not, thin.

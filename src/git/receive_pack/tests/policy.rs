@@ -264,6 +264,59 @@ fn the_program_after_a_push_hears_of_it_and_cannot_undo_it() {
 }
 
 #[test]
+fn a_program_that_hangs_is_ended_and_the_push_stands() {
+    use std::time::{Duration, Instant};
+    let mut world = World::new();
+    let first = world.commit("a", "1");
+    let pids = world.dir.path().join("pids");
+    let note = format!("sleep 600 & echo $$ $! >>'{}'", pids.display());
+    let said = |world: &World, name: &str| {
+        let began = Instant::now();
+        let answer = world.push(&[(ZERO, &first, name)]);
+        assert_eq!(answer.report, ["unpack ok", &format!("ok {name}")]);
+        assert_eq!(world.refs()[name], first);
+        assert!(began.elapsed() < Duration::from_secs(30), "{:?}", began.elapsed());
+        answer.words
+    };
+    world.limits.program_time = Duration::from_millis(400);
+    // Silent; talking; deaf to all but the last signal; with its output closed.
+    for (index, text) in [
+        "wait",
+        "while :; do echo tick; sleep 0.05; done",
+        "trap '' TERM INT HUP; wait; wait",
+        "exec >&- 2>&-; wait",
+    ]
+    .iter()
+    .enumerate()
+    {
+        let path = program(&world, &format!("{note}; {text}"));
+        world.set(&[("receive.postReceive", &path)]);
+        let words = said(&world, &format!("refs/heads/b{index}"));
+        let note = "warning: the program after the push took more than 400ms and was ended\n";
+        assert!(words.ends_with(note), "{text}: {words}");
+    }
+    // Neither they nor what they have started is left, but for a word in the table of processes.
+    let pids = std::fs::read_to_string(&pids).expect("they ran");
+    assert_eq!(pids.split_whitespace().count(), 8, "{pids}");
+    for pid in pids.split_whitespace() {
+        let is_there = || {
+            let stat = std::fs::read_to_string(format!("/proc/{pid}/stat")).unwrap_or_default();
+            stat.rsplit(") ").next().is_some_and(|rest| rest.starts_with(['R', 'S', 'D']))
+        };
+        let began = Instant::now();
+        while is_there() {
+            assert!(began.elapsed() < Duration::from_secs(30), "{pid} lives");
+            std::thread::yield_now();
+        }
+    }
+    // One that ends in time, though a child of its own holds its output.
+    world.limits.program_time = Duration::from_secs(60);
+    let path = program(&world, "sleep 5 & echo done");
+    world.set(&[("receive.postReceive", &path)]);
+    assert_eq!(said(&world, "refs/heads/quick"), "done\n");
+}
+
+#[test]
 fn every_changed_reference_is_an_audit_line() {
     #[derive(Clone, Default)]
     struct Log(std::sync::Arc<parking_lot::Mutex<Vec<u8>>>);

@@ -182,7 +182,7 @@ impl World {
         settings: &'a RepoSettings,
     ) -> Service<'a> {
         let (store, repo) = (&self.store, &self.repo);
-        Service { store, repo, settings, protocol, actor: "test", stop: self }
+        Service::new(store, repo, settings, protocol, "test", self).expect("whole")
     }
 
     /// What git answers to the same request.

@@ -4,7 +4,6 @@ use super::*;
 use crate::chunk::cutter::ChunkCutter;
 use crate::files::PartialUpload;
 use crate::id::ChunkId;
-use crate::name::RepoName;
 use crate::repos::Visibility;
 
 const OTHER: RepoId = RepoId(8);
@@ -52,6 +51,22 @@ fn the_cutter_cuts_as_the_store_does() {
         let joined: Vec<u8> = cut(&bytes).iter().flat_map(|(_, plain)| plain.to_vec()).collect();
         assert!(joined == bytes);
     }
+}
+
+#[test]
+fn the_first_chunk_makes_the_repository_that_it_comes_into() {
+    let (_dir, store) = new_store();
+    let name = RepoName::new("a").expect("a name");
+    let draft = store.repos().draft(&name).expect("held");
+    let bytes = samples::random(1_000, 1);
+    let upload = store.files().partial_upload(draft.repo().id, pointer(&bytes));
+    assert_eq!(upload.missing(&[], &refs(&bytes)).expect("answered"), [true]);
+    add(&upload, &[samples::random(2_000, 2).into()]).expect_err("more than the file has");
+    assert_eq!(store.repos().list().expect("listed"), []);
+    add(&upload, &[Bytes::from(bytes.clone())]).expect("kept");
+    assert_eq!(store.repos().get(&name).expect("made"), *draft.repo());
+    drop(draft);
+    assert_eq!(upload.missing(&[], &refs(&bytes)).expect("answered"), [false], "goes on");
 }
 
 #[test]

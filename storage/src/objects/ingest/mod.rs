@@ -25,8 +25,7 @@ use std::io::Read;
 use std::path::Path;
 
 use super::{ObjectStore, PackLimits, limits};
-use crate::db::{Family, keys};
-use crate::error::{Result, StoreError};
+use crate::error::Result;
 use crate::id::{ObjectId, RepoId};
 use crate::object::check::Problem;
 use crate::progress::{Progress, Unit};
@@ -162,13 +161,12 @@ impl PreparedPack<'_> {
     /// Makes the pack's objects visible in the repository. Durable when it returns.
     ///
     /// # Errors
-    /// [`StoreError::RepoGone`]; when the database cannot be written. The old state then stays.
+    /// [`crate::StoreError::RepoGone`]; when the database cannot be written. The old state then
+    /// stays.
     pub fn commit(self) -> Result<IngestReport> {
         let Self { store, repo, quarantine, resolved, mut plan, mut rows, outside } = self;
         let guard = store.db.commit_lock();
-        if !store.db.contains(Family::Repo, &keys::repo_record(repo))? {
-            return Err(StoreError::RepoGone { id: repo });
-        }
+        store.db.check_repo(repo)?;
         if store.db.generation() != plan.generation {
             // Another pack has landed, or a sweep: what was absent may be there, what was there may
             // be gone.

@@ -2,6 +2,7 @@
 //! not.
 
 use super::*;
+use crate::db::{Family, keys};
 use crate::object::ObjectKind::{Blob, Commit, Tag, Tree};
 use crate::objects::limits::TREE_DEPTH_MAX;
 use crate::{PackError, StoreError};
