@@ -196,7 +196,8 @@ impl World {
 impl Drop for World {
     fn drop(&mut self) {
         if let Some(runtime) = self.runtime.take() {
-            runtime.shutdown_background();
+            // RocksDB may not be in use when the process ends.
+            runtime.shutdown_timeout(Duration::from_secs(20));
         }
     }
 }
