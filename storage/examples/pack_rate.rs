@@ -56,7 +56,10 @@ fn run(path: &Path, git: &Path) -> Result<()> {
         measure("walk all blob:none", || walk(&all, &[], Filter::BlobNone), count);
         measure("walk branches and tags", || walk(&default, &[], Filter::None), count);
         let count = |reach: &Arc<Reach>| reach.ids.len();
-        let mirror = measure("closure all", || store.closure(repo, &all, &NoProgress), count);
+        let older: Vec<_> = all.iter().map(|id| if *id == head { parent } else { *id }).collect();
+        measure("closure of an older head", || store.closure(repo, &older, &NoProgress), count);
+        let mirror =
+            measure("closure extended to all", || store.closure(repo, &all, &NoProgress), count);
         let clone = || store.closure(repo, &default, &NoProgress);
         let clone = measure("closure branches and tags", clone, count);
         let fetch = || walk(&[head], &[parent], Filter::None).map(Arc::new);

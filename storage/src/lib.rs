@@ -50,8 +50,8 @@ pub use manifest::{ChunkRef, FileHead};
 pub use name::{REF_NAME_LEN_MAX, RefName, RepoName};
 pub use object::{Object, ObjectHeader, ObjectKind};
 pub use objects::{
-    ExportReport, IngestOptions, IngestReport, ObjectStore, PackInput, PackLimits, PreparedPack,
-    SendOptions, SendReport,
+    ClosedPack, ExportReport, IngestOptions, IngestReport, ObjectStore, PackInput, PackLimits,
+    PreparedPack, SendOptions, SendReport,
 };
 pub use outbox::{Outbox, OutboxEdit, OutboxRow};
 pub use progress::{NoProgress, Progress, Unit};

@@ -83,8 +83,12 @@ impl Run<'_> {
                 3 if from.is_some() => {
                     let from = from.expect("just seen");
                     let words = format!("tag {step} {part}");
-                    let tag = self.below(5);
-                    let _ = writeln!(stream, "tag t{tag}\nfrom {from}^0");
+                    let tag = format!("tag t{}\n", self.below(5));
+                    if stream.contains(&tag) {
+                        // fast-import takes a tag once.
+                        continue;
+                    }
+                    let _ = writeln!(stream, "{tag}from {from}^0");
                     let _ = writeln!(stream, "tagger T <t@example.com> {step} +0000");
                     let _ = writeln!(stream, "data {}\n{words}", words.len());
                 }

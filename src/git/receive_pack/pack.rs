@@ -53,10 +53,14 @@ pub(super) fn take(
     }
     channel.decide();
     (done.pack_len, done.object_count) = (prepared.pack_len(), prepared.object_count());
-    prepared.commit().map(drop).map_err(|error| {
+    let taken = prepared.commit().map_err(|error| {
         (done.pack_len, done.object_count) = (0, 0);
         told(error)
-    })
+    })?;
+    if let Some(closed) = taken.closed {
+        service.store.keep_closure(service.repo.id, &closed);
+    }
+    Ok(())
 }
 
 fn channel_stops(channel: &Channel<'_>) -> bool {

@@ -49,7 +49,7 @@ use cache::BaseCache;
 pub(crate) use delta::tests::{deflate as deflate_for_tests, deltas as delta_for_tests};
 pub(crate) use delta::{Instruction, lengths as delta_lengths, take_instruction};
 pub use export::ExportReport;
-pub use ingest::{IngestOptions, IngestReport, PackInput, PreparedPack};
+pub use ingest::{ClosedPack, IngestOptions, IngestReport, PackInput, PreparedPack};
 pub use limits::PackLimits;
 use resolve::Inflated;
 use row::Row;

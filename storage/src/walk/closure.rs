@@ -158,15 +158,24 @@ pub(super) fn closure(
             if unsaved_count <= ids.len() / UNSAVED_SHARE {
                 (ids, unsaved_count)
             } else {
-                // A cache that cannot be written is a slow one, not a failure.
-                let _ = file::write(&cache.tmp, &path, repo, &tips, &ids);
-                prune(cache, repo);
+                keep(cache, repo, &tips, &ids);
                 (ids, 0)
             }
         }
     };
     let closure = Arc::new(Reach { ids, edge: Vec::new() });
     Ok(cache.remember(Recent { repo, tips: tips.into(), closure, unsaved_count }))
+}
+
+/// Keeps the closure of `tips`, which ascend as `ids` do.
+pub(super) fn keep(cache: &ClosureCache, repo: RepoId, tips: &[ObjectId], ids: &[ObjectId]) {
+    if tips.is_empty() {
+        return;
+    }
+    let path = cache.repo_dir(repo).join(name_of(tips));
+    // A cache that cannot be written is a slow one, not a failure.
+    let _ = file::write(&cache.tmp, &path, repo, tips, ids);
+    prune(cache, repo);
 }
 
 /// A closure made from one that is kept, and how many of its ids are in no file; `None` when there
@@ -193,7 +202,10 @@ fn extended(
             }
         };
         let table = IdTable::new(old)?;
-        let new = all_new(walker, tips, &mut |id| table.find(id).is_some())?;
+        let is_known = |id: &ObjectId| table.find(id).is_some();
+        // What the old one has, with all that it reaches, is not even looked at.
+        let added: Vec<ObjectId> = tips.iter().filter(|tip| !is_known(tip)).copied().collect();
+        let new = all_new(walker, &added, &mut |id| is_known(id))?;
         return Ok(Some((merge(old, &new), unsaved_count + new.len())));
     }
     Ok(None)
@@ -203,8 +215,8 @@ fn extended(
 fn reaches_all(walker: &Walker<'_>, tips: &[ObjectId], old: &[ObjectId]) -> Result<bool> {
     let lacks = |all: &[ObjectId], tip: &ObjectId| all.binary_search(tip).is_err();
     let gone: Vec<ObjectId> = old.iter().filter(|tip| lacks(tips, tip)).copied().collect();
-    let added = tips.iter().filter(|tip| lacks(old, tip)).count();
-    if gone.len() > added + GONE_COUNT_MAX {
+    let added: Vec<ObjectId> = tips.iter().filter(|tip| lacks(old, tip)).copied().collect();
+    if gone.len() > added.len() + GONE_COUNT_MAX {
         return Ok(false);
     }
     let headers = walker.store.objects().headers(&gone)?;
@@ -212,7 +224,12 @@ fn reaches_all(walker: &Walker<'_>, tips: &[ObjectId], old: &[ObjectId]) -> Resu
         return Ok(false);
     }
     // Most often a branch has moved on, and its old tip is an ancestor of the new.
-    Ok(reachable(walker, tips, &gone, true)?.len() == gone.len())
+    for starts in [&added, tips] {
+        if reachable(walker, starts, &gone, true)?.len() == gone.len() {
+            return Ok(true);
+        }
+    }
+    Ok(false)
 }
 
 /// Two ascending lists that share nothing, as one.

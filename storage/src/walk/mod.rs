@@ -25,6 +25,7 @@ use std::sync::Arc;
 use crate::error::Result;
 use crate::id::{ObjectId, RepoId};
 use crate::object::ObjectKind;
+use crate::objects::ClosedPack;
 use crate::progress::{NoProgress, Progress};
 use crate::refs::RefTarget;
 use crate::store::Store;
@@ -190,6 +191,11 @@ impl Store {
         progress: &dyn Progress,
     ) -> Result<Arc<Reach>> {
         closure::closure(&Walker::new(self, repo, progress), self.closures(), tips)
+    }
+
+    /// Keeps what is known of a pack that was taken in, so that the first clone need not walk.
+    pub fn keep_closure(&self, repo: RepoId, pack: &ClosedPack) {
+        closure::keep(self.closures(), repo, &pack.tips, &pack.ids);
     }
 
     /// Whether all members of the repository are reachable from its references: nothing was

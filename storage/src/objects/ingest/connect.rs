@@ -14,6 +14,15 @@ use crate::id::{ObjectId, RepoId};
 use crate::object::{EntryKind, ObjectKind, tree_entries};
 use crate::objects::ObjectStore;
 
+/// The objects of a pack that name nothing outside of it: what its tips reach.
+#[derive(Debug)]
+pub struct ClosedPack {
+    /// Objects that no other of the pack names; ascending.
+    pub(crate) tips: Vec<ObjectId>,
+    /// All objects; ascending, each once.
+    pub(crate) ids: Vec<ObjectId>,
+}
+
 const KINDS: [ObjectKind; 4] =
     [ObjectKind::Commit, ObjectKind::Tree, ObjectKind::Blob, ObjectKind::Tag];
 
@@ -34,14 +43,19 @@ impl PreparedPack<'_> {
             return Err(StoreError::MalformedObject { id, reason: reason.to_owned() });
         }
         let own = self.own_kinds();
+        let mut is_named = vec![false; own.len()];
         let mut outside = Vec::new();
         for (id, kinds) in named.ids {
             match find(&own, &id) {
-                Some(kind) => check_kind(&id, kinds, kind)?,
+                Some(index) => {
+                    check_kind(&id, kinds, own[index].1)?;
+                    is_named[index] = true;
+                }
                 None => outside.push((id, kinds)),
             }
         }
         self.check_outside(&outside)?;
+        self.closed = outside.is_empty().then(|| closed(&own, &is_named));
         let mut needed: Vec<ObjectId> = outside.into_iter().map(|(id, _)| id).collect();
         let tips = extra_tips.iter().filter(|tip| find(&own, tip).is_none());
         let tips: Vec<ObjectId> = tips.copied().collect();
@@ -67,12 +81,14 @@ impl PreparedPack<'_> {
         Ok(absent.into_iter().collect())
     }
 
-    /// Ids and kinds of the pack's own objects, ascending.
+    /// Ids and kinds of the pack's own objects, ascending, each once.
     fn own_kinds(&self) -> Vec<(ObjectId, ObjectKind)> {
         let objects = self.resolved.objects.iter().zip(&self.resolved.entries);
         let own = objects.filter(|(_, entry)| entry.outside.is_none());
         let mut own: Vec<_> = own.map(|(object, _)| (object.id, object.kind)).collect();
         own.sort_unstable_by_key(|(id, _)| *id);
+        // Git takes a pack with an object in it twice.
+        own.dedup_by_key(|(id, _)| *id);
         own
     }
 
@@ -135,8 +151,15 @@ impl PreparedPack<'_> {
     }
 }
 
-fn find(own: &[(ObjectId, ObjectKind)], id: &ObjectId) -> Option<ObjectKind> {
-    own.binary_search_by_key(id, |(id, _)| *id).ok().map(|index| own[index].1)
+fn find(own: &[(ObjectId, ObjectKind)], id: &ObjectId) -> Option<usize> {
+    own.binary_search_by_key(id, |(id, _)| *id).ok()
+}
+
+/// Names have no cycles, so whatever is named is reached from something that is not.
+fn closed(own: &[(ObjectId, ObjectKind)], is_named: &[bool]) -> ClosedPack {
+    let tips = own.iter().zip(is_named).filter(|(_, is_named)| !**is_named);
+    let tips = tips.map(|((id, _), _)| *id).collect();
+    ClosedPack { tips, ids: own.iter().map(|(id, _)| *id).collect() }
 }
 
 /// Whether an object is named as what it is, and as nothing else.

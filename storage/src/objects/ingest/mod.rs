@@ -31,6 +31,7 @@ use crate::object::check::Problem;
 use crate::progress::{Progress, Unit};
 use crate::read::Pointer;
 pub(super) use bases::entry_header;
+pub use connect::ClosedPack;
 use filter::Plan;
 use quarantine::Quarantine;
 use resolve::Resolved;
@@ -80,6 +81,8 @@ pub struct IngestReport {
     pub problem_count: u64,
     /// LFS files that pointers in the pack name, each once.
     pub pointers: Vec<Pointer>,
+    /// The pack's objects name nothing outside of it: for [`crate::Store::keep_closure`].
+    pub closed: Option<ClosedPack>,
 }
 
 /// A pack that is verified, resolved and written to sorted files, but not visible.
@@ -92,6 +95,7 @@ pub struct PreparedPack<'a> {
     rows: Rows,
     /// What the pack's objects name outside of it, once that has been checked.
     outside: Vec<ObjectId>,
+    closed: Option<ClosedPack>,
 }
 
 impl ObjectStore {
@@ -138,6 +142,7 @@ impl ObjectStore {
             plan,
             rows,
             outside: Vec::new(),
+            closed: None,
         })
     }
 }
@@ -164,7 +169,7 @@ impl PreparedPack<'_> {
     /// [`crate::StoreError::RepoGone`]; when the database cannot be written. The old state then
     /// stays.
     pub fn commit(self) -> Result<IngestReport> {
-        let Self { store, repo, quarantine, resolved, mut plan, mut rows, outside } = self;
+        let Self { store, repo, quarantine, resolved, mut plan, mut rows, outside, closed } = self;
         let guard = store.db.commit_lock();
         store.db.check_repo(repo)?;
         if store.db.generation() != plan.generation {
@@ -184,7 +189,7 @@ impl PreparedPack<'_> {
         store.db.bump_generation();
         drop(guard);
         committed?;
-        Ok(report(&quarantine, resolved, plan.rows.len() as u64))
+        Ok(IngestReport { closed, ..report(&quarantine, resolved, plan.rows.len() as u64) })
     }
 }
 
@@ -204,5 +209,6 @@ fn report(quarantine: &Quarantine, resolved: Resolved, new_count: u64) -> Ingest
         problems,
         problem_count: resolved.problems.count,
         pointers,
+        closed: None,
     }
 }

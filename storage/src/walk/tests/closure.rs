@@ -85,6 +85,49 @@ fn a_rewind_makes_a_new_one_without_what_is_gone() {
     assert_eq!(closure(&world, &[world.commits[5]]).0, kept, "the deleted tag is not in it");
 }
 
+/// Pushes what a revision list of git names, and keeps what is known of the pack.
+fn push(world: &World, revisions: &str) -> Option<Vec<ObjectId>> {
+    let args = ["pack-objects", "--stdout", "-q", "--revs"];
+    let pack = git(&world.git, &args, revisions.as_bytes());
+    let options = IngestOptions { links: true, ..IngestOptions::default() };
+    let (objects, mut input) = (world.store.objects(), &pack[..]);
+    let input = PackInput::Stream(&mut input);
+    let prepared = objects.prepare_pack(world.other, input, &options, &NoProgress);
+    let mut prepared = prepared.expect("git's own pack");
+    prepared.check_connected(&[]).expect("nothing is missing");
+    let closed = prepared.commit().expect("taken").closed?;
+    world.store.keep_closure(world.other, &closed);
+    Some(closed.tips)
+}
+
+#[test]
+fn a_whole_push_brings_its_closure_and_the_next_one_extends_it() {
+    let mut world = World::generated(3, 50, false);
+    let old = world.commits.clone();
+    let all: String = old.iter().map(|id| format!("{id}\n")).collect();
+    let tips = push(&world, &all).expect("it names nothing outside");
+    let lines = git(&world.git, &["rev-list", "--all", "--parents"], b"");
+    let lines = String::from_utf8(lines).expect("hex");
+    let parents: Vec<&str> = lines.lines().flat_map(|line| line.split(' ').skip(1)).collect();
+    let is_head = |id: &&ObjectId| !parents.contains(&id.to_string().as_str());
+    let heads: Ids = old.iter().filter(is_head).copied().collect();
+    assert_eq!(tips.iter().copied().collect::<Ids>(), heads);
+    let counted = |world: &World, tips: &[ObjectId]| {
+        let counter = Counter::default();
+        let reach = world.store.closure(world.other, tips, &counter).expect("walked");
+        (reach.ids.iter().copied().collect::<Ids>(), counter.0.into_inner())
+    };
+    // By the pack's own tips, and by more that they reach.
+    assert_eq!(counted(&world, &tips), (world.reachable(&tips, &[]), 0));
+    assert_eq!(counted(&world, &old), (world.reachable(&old, &[]), 0));
+    let next = world.child(&old[..1]);
+    assert!(push(&world, &format!("{next}\n^{}\n", old[0])).is_none(), "it names what was here");
+    let moved = [&old[..], &[next]].concat();
+    let (ids, cost) = counted(&world, &moved);
+    assert_eq!(ids, world.reachable(&moved, &[]));
+    assert!(cost < 20, "{cost}");
+}
+
 #[test]
 fn a_torn_or_damaged_file_counts_as_absent() {
     let mut world = World::generated(1, 20, false);
