@@ -93,6 +93,7 @@ pub(super) enum Verb {
     /// push. receive.maxRefs: references that one push may change. receive.postReceive: absolute
     /// path of a program to run after each push. transfer.hideRefs, receive.hideRefs,
     /// uploadpack.hideRefs: references that are not shown (repeatable).
+    /// uploadpack.advertiseBundleURIs (true): tell clients of a bundle of the default branch.
     Config {
         /// The repository
         #[arg(value_parser = parse::repo_name)]

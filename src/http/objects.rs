@@ -43,9 +43,7 @@ pub struct ListedObject {
 
 /// `GET /v1/object/{oid}`.
 pub(super) fn content(call: &mut Call<'_>) -> Result<(), HttpError> {
-    let id = call.names.get("oid").and_then(|text| text.parse::<ObjectId>().ok());
-    let bad = || HttpError::bad("an id is the SHA-1 as 40 hexadecimal digits");
-    let id = id.ok_or_else(bad)?;
+    let id = id_in_path(call)?;
     let is_public = find(call, &id)?;
     let objects = call.store().objects();
     let header = objects.header(&id)?.ok_or_else(HttpError::not_found)?;
@@ -99,6 +97,15 @@ pub(super) fn content(call: &mut Call<'_>) -> Result<(), HttpError> {
             out.finish().map_err(gone)
         }
     }
+}
+
+/// The object's id in the path.
+///
+/// # Errors
+/// 400.
+pub(super) fn id_in_path(call: &Call<'_>) -> Result<ObjectId, HttpError> {
+    let id = call.names.get("oid").and_then(|text| text.parse().ok());
+    id.ok_or_else(|| HttpError::bad("an id is the SHA-1 as 40 hexadecimal digits"))
 }
 
 fn gone(error: std::io::Error) -> HttpError {

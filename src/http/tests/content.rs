@@ -204,3 +204,33 @@ fn a_repositorys_objects_are_a_pack_that_git_reads() {
     let hello = lines.iter().find(|line| line["oid"] == HELLO).expect("is listed");
     assert_eq!((&hello["type"], &hello["size"]), (&"blob".into(), &14.into()));
 }
+
+#[test]
+fn a_bundle_may_be_kept_by_whoever_may_see_it() {
+    let world = World::with_repos();
+    world.push_more("secret");
+    let people = world.people();
+    let path = |repo: &str| format!("/{repo}.git/info/bundle/{}", world.tip(repo));
+    let answer = world.get_as(&path("open"), &people.anonymous);
+    assert_eq!(answer.status(), 200);
+    assert_eq!(header(&answer, "content-type"), "application/x-git-bundle");
+    assert_eq!(header(&answer, "cache-control"), "public, max-age=31536000, immutable");
+    let etag = header(&answer, "etag");
+    assert_eq!(etag, format!("W/\"{}\"", world.tip("open")));
+    let head = format!("# v2 git bundle\n{} refs/heads/main\n\nPACK", world.tip("open"));
+    assert!(answer.bytes().expect("bytes").starts_with(head.as_bytes()));
+    let ask = |method: &str| world.request(method, &path("open"), &people.anonymous);
+    let known = ask("GET").header("if-none-match", etag).send().expect("an answer");
+    assert_eq!(known.status(), 304);
+    let head = ask("HEAD").send().expect("an answer");
+    assert_eq!((head.status().as_u16(), header(&head, "content-length")), (200, String::new()));
+
+    let answer = world.get_as(&path("secret"), &people.reader);
+    assert!(header(&answer, "cache-control").starts_with("private,"));
+    assert_eq!(header(&answer, "vary"), "Authorization");
+    let asked = world.get_as(&path("secret"), &people.anonymous);
+    assert_eq!(asked.status(), 401, "git looks for a password then");
+    let other = format!("/open.git/info/bundle/{}", world.tip("secret"));
+    assert_eq!(world.get_as(&other, &people.reader).status(), 404, "another repository's");
+    assert_eq!(world.get_as("/open.git/info/bundle/x", &people.reader).status(), 400);
+}
