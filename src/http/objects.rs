@@ -117,12 +117,14 @@ fn find(call: &Call<'_>, id: &ObjectId) -> Result<bool, HttpError> {
     if call.sees_all() {
         return Ok(false);
     }
-    for repo in call.scopes()? {
-        if call.store().objects().is_member(repo.id, id)? {
-            return Ok(repo.visibility == Visibility::Public);
+    let (is_there, is_public) = match call.scope()? {
+        Some(repo) => {
+            let is_public = repo.visibility == Visibility::Public;
+            (call.store().objects().is_member(repo.id, id)?, is_public)
         }
-    }
-    Err(HttpError::not_found())
+        None => (call.store().is_public_object(id)?, true),
+    };
+    if is_there { Ok(is_public) } else { Err(HttpError::not_found()) }
 }
 
 fn loose_head(header: &ObjectHeader) -> String {

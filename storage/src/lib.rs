@@ -22,6 +22,7 @@ mod objects;
 mod outbox;
 mod partial;
 mod progress;
+mod public;
 mod read;
 mod read_through;
 mod refs;

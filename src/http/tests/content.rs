@@ -4,6 +4,8 @@ use flate2::read::ZlibDecoder;
 use mega_tools::random::Random;
 use std::io::Read;
 
+use mega_storage::Visibility;
+
 use super::world::{HELLO, Person, World};
 
 fn header(answer: &reqwest::blocking::Response, name: &str) -> String {
@@ -81,6 +83,48 @@ fn a_hash_is_no_key_to_what_is_private() {
     assert_eq!(ask(&format!("file={secret}")), 404);
     assert_eq!(ask(&format!("repo=open&file={shared}")), 404);
     assert_eq!(ask(&format!("repo=other&file={secret}")), 404);
+}
+
+#[test]
+fn a_chunk_without_a_name_is_answered_for_public_files_alone() {
+    let world = World::with_repos();
+    let mut content = vec![0; 300_000];
+    Random::new(9).fill(&mut content);
+    let private = world.add_file("secret", &content);
+    let people = world.people();
+    let chunk = world.store.files().chunk_spans(&private, 0, 1).expect("read")[0].chunk;
+    let ask = |id: &str, person: &Person| {
+        let answer = world.get_as(&format!("/v1/file/chunks/{id}"), person);
+        let status = answer.status().as_u16();
+        let mut headers = answer.headers().clone();
+        headers.remove("date");
+        (status, headers, answer.bytes().expect("a body"))
+    };
+    let everybody = [&people.anonymous, &people.stranger, &people.reader, &people.operator];
+    let [id, absent] = [chunk.id.to_string(), "ab".repeat(32)];
+    let hidden = || {
+        for person in everybody {
+            let answer = ask(&id, person);
+            assert_eq!(answer.0, 404, "unnamed is public, whoever asks");
+            assert!(answer == ask(&absent, person), "as what is not there");
+        }
+    };
+    hidden();
+    // The same chunk in a file of everybody's, which is another file.
+    let public = world.add_file("open", &[&content[..], b"more"].concat());
+    assert_ne!(private, public);
+    for person in everybody {
+        let (status, headers, body) = ask(&id, person);
+        assert_eq!((status, body.len()), (200, chunk.len as usize));
+        assert!(body == content[..body.len()]);
+        assert_eq!(headers["cache-control"], "public, max-age=31536000, immutable");
+    }
+    let in_private = format!("/v1/file/chunks/{id}?file={private}");
+    assert_eq!(world.get_as(&in_private, &people.anonymous).status(), 404);
+    world.set_visibility("open", Visibility::Private);
+    hidden();
+    let named = format!("{in_private}&repo=secret");
+    assert_eq!(world.get_as(&named, &people.reader).status(), 200);
 }
 
 #[test]

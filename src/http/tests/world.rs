@@ -86,8 +86,12 @@ impl World {
     }
 
     pub fn set_public(&self, name: &str) {
+        self.set_visibility(name, Visibility::Public);
+    }
+
+    pub fn set_visibility(&self, name: &str, visibility: Visibility) {
         let name = RepoName::new(name).expect("a name");
-        self.store.repos().set_visibility(&name, Visibility::Public).expect("set");
+        self.store.repos().set_visibility(&name, visibility).expect("set");
     }
 
     pub fn repo(&self, name: &str) -> Repo {
@@ -214,7 +218,8 @@ impl World {
 impl Drop for World {
     fn drop(&mut self) {
         if let Some(runtime) = self.runtime.take() {
-            runtime.shutdown_background();
+            // A thread that still holds the database when the process ends would abort it.
+            runtime.shutdown_timeout(Duration::from_secs(10));
         }
     }
 }

@@ -6,8 +6,9 @@
 use bytes::Bytes;
 use sha2::{Digest, Sha256};
 
-use super::FileStore;
-use crate::db::{Durability, Family, keys};
+use super::holders::put_segment;
+use super::{FileStore, rights};
+use crate::db::{Durability, Family};
 use crate::error::{Result, StoreError};
 use crate::id::{ChunkId, FileId, RepoId};
 use crate::manifest::{ChunkRef, ManifestBuilder};
@@ -65,11 +66,11 @@ impl FileStore {
         let mut batch = db.batch();
         if !db.contains(Family::File, id.as_bytes())? {
             for (index, row) in (0u32..).zip(segments) {
-                batch.put(Family::FileSegment, &keys::file_segment(id, index), &row?);
+                put_segment(&mut batch, id, index, &row?);
             }
             batch.put(Family::File, id.as_bytes(), &head.encode());
         }
-        batch.put(Family::RepoFile, &keys::repo_file(repo, id), &[]);
+        rights::put(&mut batch, repo, id);
         db.commit(batch, Durability::Synced)
     }
 }
