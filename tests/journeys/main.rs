@@ -22,6 +22,7 @@ mod mount;
 mod push;
 mod races;
 mod refused;
+mod remote_mount;
 mod serve;
 mod serve_access;
 mod server_killed;
