@@ -15,6 +15,7 @@ mod files;
 mod histories;
 mod hostile;
 mod import;
+mod import_server;
 mod lfs;
 mod lfs_agent;
 mod lfs_server;

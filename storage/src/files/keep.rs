@@ -14,8 +14,12 @@ use crate::id::{ChunkId, FileId, RepoId};
 use crate::manifest::{ChunkRef, ManifestBuilder};
 
 impl FileStore {
-    /// For each chunk, whether it is stored.
-    pub(crate) fn stored_chunks(&self, ids: &[ChunkId]) -> Result<Vec<bool>> {
+    /// For each chunk, whether it is stored, for whomever: no answer to somebody else may depend on
+    /// it.
+    ///
+    /// # Errors
+    /// When the database cannot be read.
+    pub fn stored_chunks(&self, ids: &[ChunkId]) -> Result<Vec<bool>> {
         Ok(self.inner.chunks.metas(ids)?.iter().map(Option::is_some).collect())
     }
 
