@@ -25,9 +25,9 @@ const LISTED_MAX: usize = 20;
 /// --prune is given.
 ///
 /// LFS content comes from the source's own LFS directory or, where it is missing there, from the
-/// LFS server that the repository names. Content that cannot be had is listed and the exit code is
-/// 1; everything else is in place, a mount shows such a file as its pointer's text, and a later
-/// import tries again.
+/// LFS server that the repository names; from another mega-store only chunks that are not in this
+/// one travel. Content that cannot be had is listed and the exit code is 1; everything else is in
+/// place, a mount shows such a file as its pointer's text, and a later import tries again.
 ///
 /// Old mistakes in the history (git fsck's findings) are listed as warnings. Shallow clones,
 /// partial clones with missing objects and SHA-256 repositories are refused. Nothing in SOURCE is

@@ -94,6 +94,7 @@ pub(super) enum Verb {
     /// absolute path of a program to run after each push, for a minute at the most.
     /// transfer.hideRefs, receive.hideRefs, uploadpack.hideRefs: references that are not shown
     /// (repeatable).
+    /// uploadpack.advertiseBundleURIs (true): tell clients of a bundle of the default branch.
     Config {
         /// The repository
         #[arg(value_parser = parse::repo_name)]

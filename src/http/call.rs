@@ -2,7 +2,7 @@
 
 use std::io::Read;
 
-use mega_storage::{Repo, RepoDraft, RepoName, Store, StoreError, Visibility};
+use mega_storage::{Repo, RepoDraft, RepoName, Store, StoreError};
 
 use super::Shared;
 use super::access::{Caller, Rights};
@@ -144,22 +144,17 @@ impl<'a> Call<'a> {
         }
     }
 
-    /// The repositories in which a caller looks for content by its hash: the one that `repo=`
-    /// names, else all public ones; none is said of one that they may not read.
+    /// The repository that `repo=` names, in which a caller looks for content by its hash. Without
+    /// one it is looked for in all that are public.
     ///
     /// # Errors
-    /// 404.
-    pub fn scopes(&self) -> Result<Vec<Repo>, HttpError> {
-        let repos = self.store().repos();
-        let Some(name) = self.ask.parameter("repo") else {
-            let mut all = repos.list()?;
-            all.retain(|repo| repo.visibility == Visibility::Public);
-            return Ok(all);
-        };
+    /// 404 for one that they may not read.
+    pub fn scope(&self) -> Result<Option<Repo>, HttpError> {
+        let Some(name) = self.ask.parameter("repo") else { return Ok(None) };
         let name = RepoName::new(name).map_err(|_| HttpError::not_found())?;
-        let found = repos.find(&name)?;
+        let found = self.store().repos().find(&name)?;
         let readable = found.filter(|repo| self.caller.rights(repo) >= Rights::Read);
-        Ok(vec![readable.ok_or_else(HttpError::not_found)?])
+        readable.map(Some).ok_or_else(HttpError::not_found)
     }
 
     /// Whether the caller is the owner and named no repository: then all content is theirs.

@@ -66,17 +66,13 @@ pub(super) fn content(call: &mut Call<'_>) -> Result<(), HttpError> {
 /// 404.
 pub fn find(call: &Call<'_>, id: FileId) -> Result<Seen, HttpError> {
     let files = call.store().files();
-    let mut is_public = false;
-    if !call.sees_all() {
-        let mut holder = None;
-        for repo in call.scopes()? {
-            if files.has(repo.id, &id)? {
-                holder = Some(repo);
-                break;
-            }
-        }
-        let holder = holder.ok_or_else(HttpError::not_found)?;
-        is_public = holder.visibility == Visibility::Public;
+    let (is_there, is_public) = match call.scope()? {
+        _ if call.sees_all() => (true, false),
+        Some(repo) => (files.has(repo.id, &id)?, repo.visibility == Visibility::Public),
+        None => (call.store().is_public_file(&id)?, true),
+    };
+    if !is_there {
+        return Err(HttpError::not_found());
     }
     let head = files.head(&id)?.ok_or_else(HttpError::not_found)?;
     Ok(Seen { id, len: head.len, is_public })
@@ -194,8 +190,8 @@ pub(super) fn chunks(call: &mut Call<'_>) -> Result<(), HttpError> {
 /// `GET /v1/file/chunks/{oid}`.
 ///
 /// Each link is checked: the caller may read a repository, the repository has the file, the file's
-/// manifest names the chunk. Without the file only the owner is answered, for whom nothing is
-/// hidden.
+/// manifest names the chunk. Without file and repository a file of a public one is looked for; the
+/// owner, from whom nothing is hidden, needs none.
 pub(super) fn chunk(call: &mut Call<'_>) -> Result<(), HttpError> {
     let id = call.names.get("oid").and_then(|text| text.parse::<ChunkId>().ok());
     let id = id.ok_or_else(bad_id)?;
@@ -203,6 +199,10 @@ pub(super) fn chunk(call: &mut Call<'_>) -> Result<(), HttpError> {
     let etag = format!("\"{id}\"");
     let (plain, is_public) = match call.ask.parameter("file") {
         None if call.sees_all() => (files.plain_chunk(&id)?, false),
+        None if call.ask.parameter("repo").is_none() => match call.store().public_chunk(&id)? {
+            Some((file, chunk)) => (Some(files.chunk(&file, &chunk)?), true),
+            None => (None, false),
+        },
         None => {
             return Err(HttpError::not_found().hint("name a file that has it: ?file=SHA256"));
         }

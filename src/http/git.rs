@@ -4,13 +4,14 @@ use std::io::{self, Read, Write};
 
 use flate2::read::MultiGzDecoder;
 use hyper::StatusCode;
-use hyper::header::CONTENT_ENCODING;
+use hyper::header::{CONTENT_ENCODING, ETAG};
 use mega_storage::{NO_REPO, Repo, Visibility};
 
 use super::answer::{Head, LateBody};
 use super::bridge::BodyReader;
 use super::call::Call;
 use super::error::HttpError;
+use super::{objects, ranges};
 use crate::git::{GitError, Protocol, Service, receive_pack, upload_pack};
 
 /// The service behind fetch and clone.
@@ -29,6 +30,9 @@ pub const RECEIVE_REFS: &str = "application/x-git-receive-pack-advertisement";
 pub const UPLOAD_RESULT: &str = "application/x-git-upload-pack-result";
 /// What a push is answered with.
 pub const RECEIVE_RESULT: &str = "application/x-git-receive-pack-result";
+
+/// A bundle (gitformat-bundle).
+pub const BUNDLE: &str = "application/x-git-bundle";
 
 /// A client asks with this whether it may push before it sends much.
 const PROBE: &[u8] = b"0000";
@@ -135,6 +139,35 @@ pub(super) fn dumb(_: &mut Call<'_>) -> Result<(), HttpError> {
                    service=git-receive-pack";
     Err(HttpError::new(StatusCode::FORBIDDEN, "dumb_protocol", message)
         .hint("use git 1.6.6 or newer, without GIT_SMART_HTTP=0"))
+}
+
+/// `GET info/bundle/{oid}`: the history of a commit that the default branch reaches. The same
+/// address gives the same objects for ever, though perhaps in other bytes: hence a weak tag.
+pub(super) fn bundle(call: &mut Call<'_>) -> Result<(), HttpError> {
+    let id = objects::id_in_path(call)?;
+    let repo = call.repo()?.clone();
+    let store = call.store();
+    let settings = store.settings(repo.id)?;
+    let (actor, stop) = (call.caller.name(), call.stop.clone());
+    let protocol = protocol(call);
+    let service = Service::new(store, &repo, &settings, protocol, &actor, &stop)?;
+    let found = upload_pack::find_bundle(&service, &id)?.ok_or_else(HttpError::not_found)?;
+    let etag = format!("\"{id}\"");
+    let head = |status| {
+        let head = Head::new(status, BUNDLE).with(ETAG, format_args!("W/{etag}"));
+        head.immutable(repo.visibility == Visibility::Public)
+    };
+    if ranges::is_known(call.ask, &etag) {
+        call.out.head_only(head(StatusCode::NOT_MODIFIED));
+        return Ok(());
+    }
+    if call.ask.is_head() {
+        call.out.head_only(head(StatusCode::OK));
+        return Ok(());
+    }
+    let mut out = LateBody::new(&mut call.out, head(StatusCode::OK));
+    found.write(&service, &mut out)?;
+    out.finish()
 }
 
 fn protocol(call: &Call<'_>) -> Protocol {

@@ -43,9 +43,7 @@ pub struct ListedObject {
 
 /// `GET /v1/object/{oid}`.
 pub(super) fn content(call: &mut Call<'_>) -> Result<(), HttpError> {
-    let id = call.names.get("oid").and_then(|text| text.parse::<ObjectId>().ok());
-    let bad = || HttpError::bad("an id is the SHA-1 as 40 hexadecimal digits");
-    let id = id.ok_or_else(bad)?;
+    let id = id_in_path(call)?;
     let is_public = find(call, &id)?;
     let objects = call.store().objects();
     let header = objects.header(&id)?.ok_or_else(HttpError::not_found)?;
@@ -101,6 +99,15 @@ pub(super) fn content(call: &mut Call<'_>) -> Result<(), HttpError> {
     }
 }
 
+/// The object's id in the path.
+///
+/// # Errors
+/// 400.
+pub(super) fn id_in_path(call: &Call<'_>) -> Result<ObjectId, HttpError> {
+    let id = call.names.get("oid").and_then(|text| text.parse().ok());
+    id.ok_or_else(|| HttpError::bad("an id is the SHA-1 as 40 hexadecimal digits"))
+}
+
 fn gone(error: std::io::Error) -> HttpError {
     HttpError::of_body(&error)
 }
@@ -110,12 +117,14 @@ fn find(call: &Call<'_>, id: &ObjectId) -> Result<bool, HttpError> {
     if call.sees_all() {
         return Ok(false);
     }
-    for repo in call.scopes()? {
-        if call.store().objects().is_member(repo.id, id)? {
-            return Ok(repo.visibility == Visibility::Public);
+    let (is_there, is_public) = match call.scope()? {
+        Some(repo) => {
+            let is_public = repo.visibility == Visibility::Public;
+            (call.store().objects().is_member(repo.id, id)?, is_public)
         }
-    }
-    Err(HttpError::not_found())
+        None => (call.store().is_public_object(id)?, true),
+    };
+    if is_there { Ok(is_public) } else { Err(HttpError::not_found()) }
 }
 
 fn loose_head(header: &ObjectHeader) -> String {

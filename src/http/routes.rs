@@ -73,6 +73,9 @@ pub static ROUTES: &[Route] = &[
         .makes_repo()
         .offers(&[plain(git::RECEIVE_REFS)]),
     Route::get(Git, "/{repo}.git/info/refs", Nothing, git::dumb, "Refused: the dumb protocol"),
+    Route::get(Git, "/{repo}.git/info/bundle/{oid}", Read, git::bundle, "A branch as a bundle")
+        .with_pack()
+        .offers(&[plain(git::BUNDLE)]),
     Route::post(Git, "/{repo}.git/git-upload-pack", Read, git::upload, UPLOAD_TYPES, "A fetch")
         .with_pack()
         .offers(&[plain(git::UPLOAD_RESULT)]),

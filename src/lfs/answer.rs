@@ -5,7 +5,7 @@ use std::collections::HashMap;
 use mega_storage::{FileId, Pointer};
 use serde::{Deserialize, Serialize};
 
-use super::tidy;
+use super::{tidy, wire};
 
 /// An object that was asked for, and how to fetch it or why that cannot be.
 pub type Offer = (Pointer, Result<Download, String>);
@@ -17,6 +17,14 @@ pub struct Download {
     pub pointer: Pointer,
     pub(super) href: String,
     pub(super) headers: HashMap<String, String>,
+    pub(super) is_by_chunk: bool,
+}
+
+impl Download {
+    /// Whether it is fetched by chunk ([`super::Client::open_by_chunk`]), else as a whole.
+    pub fn is_by_chunk(&self) -> bool {
+        self.is_by_chunk
+    }
 }
 
 impl std::fmt::Debug for Download {
@@ -29,7 +37,7 @@ impl std::fmt::Debug for Download {
 #[derive(Serialize)]
 pub(super) struct BatchRequest {
     operation: &'static str,
-    transfers: [&'static str; 1],
+    transfers: [&'static str; 2],
     objects: Vec<Wanted>,
     hash_algo: &'static str,
 }
@@ -44,7 +52,8 @@ impl BatchRequest {
     pub(super) fn new(wanted: &[Pointer]) -> Self {
         let objects =
             wanted.iter().map(|p| Wanted { oid: p.file.to_string(), size: p.len }).collect();
-        Self { operation: "download", transfers: ["basic"], objects, hash_algo: "sha256" }
+        let transfers = [wire::TRANSFER, "basic"];
+        Self { operation: "download", transfers, objects, hash_algo: "sha256" }
     }
 }
 
@@ -94,9 +103,11 @@ impl BatchAnswer {
     /// # Errors
     /// When the server chose a way of transfer that it was not offered.
     pub(super) fn sort(self, wanted: &[Pointer]) -> Result<Vec<Offer>, String> {
-        if let Some(transfer) = self.transfer.filter(|t| t != "basic" && !t.is_empty()) {
-            return Err(format!("it wants to transfer by '{}'", tidy(&transfer)));
-        }
+        let is_by_chunk = match self.transfer.as_deref() {
+            Some(wire::TRANSFER) => true,
+            None | Some("basic" | "") => false,
+            Some(other) => return Err(format!("it wants to transfer by '{}'", tidy(other))),
+        };
         let mut answered: HashMap<FileId, Answered> = self
             .objects
             .into_iter()
@@ -113,6 +124,7 @@ impl BatchAnswer {
                     pointer: *pointer,
                     href,
                     headers: header,
+                    is_by_chunk,
                 })
                 .ok_or_else(|| "the server offers no download".to_owned()),
         };

@@ -59,6 +59,16 @@ pub struct Access<'a> {
     pub interrupted: &'a (dyn Fn() -> bool + Sync),
 }
 
+/// Where a download is.
+pub(super) struct Place {
+    /// Trusts what that host is to be trusted with.
+    pub(super) http: Http,
+    pub(super) href: Url,
+    pub(super) headers: HeaderMap,
+    /// The server itself has it, and wants our login for it.
+    pub(super) is_ours: bool,
+}
+
 /// A client of one LFS server.
 pub struct Client<'a> {
     http: Http,
@@ -148,11 +158,7 @@ impl<'a> Client<'a> {
         download: &Download,
         take: &mut dyn FnMut(&mut (dyn Read + Send)) -> Result<T, E>,
     ) -> Result<Result<T, E>, LfsError> {
-        let bad = |reason: String| LfsError::Answer { host: self.host.clone(), reason };
-        let href = Url::parse(&download.href).map_err(|e| bad(format!("an address: {e}")))?;
-        let http = self.http_for(&href)?;
-        let headers = header_map(&self.host, &download.headers)?;
-        let is_ours = href.origin() == self.base.origin() && !headers.contains_key(AUTHORIZATION);
+        let Place { http, href, headers, is_ours } = self.place(download)?;
         let mut tries = 0;
         loop {
             tries += 1;
@@ -165,6 +171,16 @@ impl<'a> Client<'a> {
                 None => return Ok(taken),
             }
         }
+    }
+
+    /// Where a download is, and what it takes to get it.
+    pub(super) fn place(&self, download: &Download) -> Result<Place, LfsError> {
+        let bad = |reason: String| LfsError::Answer { host: self.host.clone(), reason };
+        let href = Url::parse(&download.href).map_err(|e| bad(format!("an address: {e}")))?;
+        let http = self.http_for(&href)?;
+        let headers = header_map(&self.host, &download.headers)?;
+        let is_ours = href.origin() == self.base.origin() && !headers.contains_key(AUTHORIZATION);
+        Ok(Place { http, href, headers, is_ours })
     }
 
     /// Sends until there is an answer worth reading: tries again what may pass, and once more with
@@ -245,7 +261,7 @@ impl<'a> Client<'a> {
         LfsError::Status { host: self.host.clone(), status, message }
     }
 
-    /// Makes requests.
+    /// Makes requests to the server itself.
     pub(super) fn http(&self) -> &Http {
         &self.http
     }
@@ -261,7 +277,7 @@ impl<'a> Client<'a> {
     }
 
     /// Waits before the next try, unless the work should stop.
-    fn pause(&self, time: Duration) -> Result<(), LfsError> {
+    pub(super) fn pause(&self, time: Duration) -> Result<(), LfsError> {
         let end = Instant::now() + time;
         while Instant::now() < end {
             if (self.access.interrupted)() {
@@ -319,7 +335,7 @@ impl Read for Body {
 }
 
 /// How long to wait after so many tries: half a second, one, two.
-fn backoff(tries: u32) -> Duration {
+pub(super) fn backoff(tries: u32) -> Duration {
     Duration::from_millis(250 << tries.min(10))
 }
 

@@ -1,11 +1,15 @@
 //! LFS content outside the store, in a git repository's `lfs/objects` or on an LFS server; the
 //! server's own side of the protocol ([`server`]); and the transfer agent that git-lfs starts.
 //!
+//! A batch request asks for our own transfer beside `basic`: a server that answers with it is
+//! another mega-store, and files are downloaded by chunk.
+//!
 //! Nothing that comes from elsewhere is trusted: the store hashes every byte and compares with the
 //! pointer. Passwords and tokens are sent where they belong and never written anywhere.
 
 pub mod agent;
 mod answer;
+mod by_chunk;
 mod client;
 mod endpoint;
 mod local;
@@ -15,6 +19,7 @@ pub mod wire;
 use std::io;
 
 pub use answer::{Download, Offer};
+pub use by_chunk::{ByChunk, LISTED_LEN_MIN};
 pub use client::{Access, Ask, Build, Client, Login, Tell};
 pub use endpoint::Endpoint;
 pub use local::LocalObjects;

@@ -16,7 +16,8 @@ use super::{Node, NodeError};
 use crate::git::credential::Credential;
 use crate::git::{Git, Source, SourceError, config, credential, trust};
 use crate::lfs::{
-    Access, BATCH_LEN_MAX, Client, Download, Endpoint, LfsError, LocalObjects, Login,
+    Access, BATCH_LEN_MAX, Client, Download, Endpoint, LISTED_LEN_MIN, LfsError, LocalObjects,
+    Login,
 };
 
 /// Downloads that run at once: enough to hide the latency of small files, few enough for their
@@ -181,7 +182,8 @@ pub(super) fn take_lfs(
     let places = find_places()?;
     let len = wanted.iter().map(|file| file.pointer.len).sum();
     progress.start("LFS content", Some(len), Unit::Bytes);
-    let work = Work { node, repo, progress: &Quiet(progress), report: Mutex::new(report) };
+    let progress = &Quiet(progress);
+    let work = Work { node, repo, progress, report: Mutex::new(report), turn: Mutex::default() };
     let absent = work.take_local(&places, wanted)?;
     let missing = match &places.server {
         Some(url) if !absent.is_empty() => work.take_remote(&places, url, absent)?,
@@ -213,6 +215,7 @@ struct Work<'a> {
     repo: &'a Repo,
     progress: &'a Quiet<'a>,
     report: Mutex<LfsReport>,
+    turn: Mutex<()>,
 }
 
 impl Work<'_> {
@@ -319,6 +322,9 @@ impl Work<'_> {
         download: &Result<Download, String>,
     ) -> Result<(), Result<String, NodeError>> {
         let download = download.as_ref().map_err(|reason| Ok(reason.clone()))?;
+        if download.is_by_chunk() {
+            return self.download_by_chunk(client, download);
+        }
         let mut take = |body: &mut (dyn Read + Send)| self.take(&download.pointer, body);
         match client.download(download, &mut take) {
             Ok(Ok(taken)) => {
@@ -328,6 +334,30 @@ impl Work<'_> {
             Ok(Err(error)) => Err(reason_of(error)),
             Err(LfsError::Interrupted) => Err(Err(LfsError::Interrupted.into())),
             Err(error) => Err(Ok(error.to_string())),
+        }
+    }
+
+    /// The same, without what is stored here. Large files come one after the other: what one brings
+    /// the next need not fetch.
+    fn download_by_chunk(
+        &self,
+        client: &Client<'_>,
+        download: &Download,
+    ) -> Result<(), Result<String, NodeError>> {
+        let _turn = (download.pointer.len > LISTED_LEN_MIN).then(|| self.turn.lock());
+        let store = self.node.store();
+        let failed = |error: LfsError| match error {
+            LfsError::Interrupted => Err(error.into()),
+            other => Ok(other.to_string()),
+        };
+        let opened = client.open_by_chunk(download, store.files(), store.tmp());
+        let mut content = opened.map_err(failed)?;
+        match self.take(&download.pointer, &mut content) {
+            Ok(taken) => {
+                self.add(&taken);
+                Ok(())
+            }
+            Err(error) => Err(content.into_failure().map_or_else(|| reason_of(error), failed)),
         }
     }
 

@@ -115,10 +115,10 @@ impl From<&gix_hash::oid> for ObjectId {
 }
 
 fn write_hex(f: &mut fmt::Formatter<'_>, bytes: &[u8]) -> fmt::Result {
-    for byte in bytes {
-        write!(f, "{byte:02x}")?;
-    }
-    Ok(())
+    // In one piece: lists of references are made of little else.
+    let mut text = [0; 64];
+    let text = text.get_mut(..bytes.len() * 2).ok_or(fmt::Error)?;
+    f.write_str(faster_hex::hex_encode(bytes, text).map_err(|_| fmt::Error)?)
 }
 
 fn decode_hex(text: &[u8], out: &mut [u8]) -> Result<(), IdParseError> {

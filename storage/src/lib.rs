@@ -23,6 +23,7 @@ mod outbox;
 mod owner;
 mod partial;
 mod progress;
+mod public;
 mod read;
 mod read_through;
 mod refs;

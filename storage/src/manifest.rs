@@ -180,10 +180,21 @@ impl Segment {
         self.chunks.partition_point(|span| span.offset + u64::from(span.chunk.len) <= offset)
     }
 
+    /// The first chunk with this id.
+    pub(crate) fn find(&self, id: &ChunkId) -> Option<ChunkRef> {
+        self.chunks.iter().map(|span| span.chunk).find(|chunk| chunk.id == *id)
+    }
+
     /// The chunk at `index` of the segment.
     pub(crate) fn get(&self, index: usize) -> Option<ChunkSpan> {
         self.chunks.get(index).copied()
     }
+}
+
+/// The ids in a segment row of ours.
+pub(crate) fn chunk_ids(row: &[u8]) -> impl Iterator<Item = ChunkId> + '_ {
+    let (entries, _) = row.as_chunks::<CHUNK_REF_LEN>();
+    entries.iter().filter_map(|entry| entry.first_chunk().copied().map(ChunkId::from_bytes))
 }
 
 /// Collects the chunks of a file whose id is not known yet.

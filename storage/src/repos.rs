@@ -7,9 +7,11 @@
 use std::sync::Arc;
 use std::time::{SystemTime, UNIX_EPOCH};
 
-use crate::db::{Db, Durability, Family, keys};
+use parking_lot::Mutex;
+
+use crate::db::{Batch, Db, Durability, Family, keys};
 use crate::error::{Result, StoreError};
-use crate::id::RepoId;
+use crate::id::{FileId, RepoId};
 use crate::name::{RefName, RepoName};
 use crate::objects::KeptPacks;
 use crate::outbox::{self, OutboxEdit, damaged};
@@ -28,6 +30,9 @@ const RECORD_VERSION_FLAGS: u8 = 2;
 const FLAG_PARTIAL: u8 = 1;
 /// A fork's rows are written in batches of about this many bytes.
 const FORK_BATCH_LEN: usize = 1 << 20;
+
+/// Rows from files to a repository that are removed at once.
+const FILE_ROWS_COUNT: usize = 10_000;
 
 /// Who may see a repository.
 #[derive(Clone, Copy, PartialEq, Eq, Hash, Debug)]
@@ -102,6 +107,8 @@ impl Repo {
 /// Repositories by name and number.
 pub struct RepoStore {
     db: Arc<Db>,
+    /// The public ones, ascending, since somebody asked. Held while it is made.
+    public: Mutex<Option<Arc<[RepoId]>>>,
 }
 
 /// A repository that is not made before something is put into it ([`RepoStore::draft`]).
@@ -147,7 +154,7 @@ fn forget_objects(db: &Arc<Db>, id: RepoId) -> Result<()> {
 
 impl RepoStore {
     pub(crate) fn new(db: Arc<Db>) -> Self {
-        Self { db }
+        Self { db, public: Mutex::default() }
     }
 
     /// Makes an empty repository, without references.
@@ -207,7 +214,7 @@ impl RepoStore {
         let (name, created_unix) = (name.clone(), now_unix());
         let repo = Repo { id, name, visibility, created_unix, origin, partial };
         put_repo(&mut batch, &repo);
-        self.db.commit(batch, Durability::Synced)?;
+        self.commit(batch)?;
         Ok(repo)
     }
 
@@ -275,6 +282,7 @@ impl RepoStore {
         let repo = self.get(name)?;
         let mut batch = self.db.batch();
         let rows = keys::repo_prefixed(repo.id, b"");
+        let files = self.files(repo.id)?;
         for family in [Family::Ref, Family::RepoObject, Family::RepoFile, Family::Partial] {
             batch.delete_prefix(family, &rows);
         }
@@ -287,10 +295,10 @@ impl RepoStore {
         batch.delete(Family::Repo, &keys::repo_usage(repo.id));
         batch.delete(Family::Repo, &keys::repo_name(name));
         batch.delete(Family::Repo, &keys::repo_record(repo.id));
-        self.db.commit(batch, Durability::Synced)?;
+        self.commit(batch)?;
         ClosureCache::remove(&self.db, repo.id);
         KeptPacks::remove(&self.db, repo.id);
-        Ok(())
+        self.drop_file_rows(repo.id, &files)
     }
 
     /// Says who may see the repository.
@@ -332,6 +340,7 @@ impl RepoStore {
         let repo = Repo { id, name: name.clone(), created_unix: now_unix(), ..source.clone() };
         self.copy_sorted(Family::RepoObject, source.id, id)?;
         self.copy_sorted(Family::RepoFile, source.id, id)?;
+        self.add_file_rows(source.id, id)?;
         self.copy_packs(source.id, id)?;
         let edits = self.copy_refs(source.id, id)?;
         let mut batch = self.db.batch();
@@ -344,7 +353,7 @@ impl RepoStore {
             batch.put(Family::Repo, &keys::repo_usage(id), &usage);
         }
         outbox::append(&self.db, &mut batch, id, &edits)?;
-        self.db.commit(batch, Durability::Synced)?;
+        self.commit(batch)?;
         Ok(repo)
     }
 
@@ -372,6 +381,24 @@ impl RepoStore {
         self.db.commit(batch, Durability::Synced)
     }
 
+    /// The public repositories, ascending.
+    pub(crate) fn public_ids(&self) -> Result<Arc<[RepoId]>> {
+        let mut public = self.public.lock();
+        if let Some(ids) = &*public {
+            return Ok(ids.clone());
+        }
+        let repos = self.list()?.into_iter();
+        let is_public = |repo: &Repo| repo.visibility == Visibility::Public;
+        let mut ids: Vec<RepoId> = repos.filter(is_public).map(|repo| repo.id).collect();
+        ids.sort_unstable();
+        Ok(public.insert(ids.into()).clone())
+    }
+
+    /// Whether there is such a repository, and it is public.
+    pub(crate) fn is_public(&self, id: RepoId) -> Result<bool> {
+        Ok(self.record(id)?.is_some_and(|repo| repo.visibility == Visibility::Public))
+    }
+
     fn record(&self, id: RepoId) -> Result<Option<Repo>> {
         let row = self.db.get(Family::Repo, &keys::repo_record(id))?;
         row.map(|row| decode_record(id, &row)).transpose()
@@ -397,7 +424,15 @@ impl RepoStore {
     fn rewrite(&self, repo: &Repo) -> Result<()> {
         let mut batch = self.db.batch();
         batch.put(Family::Repo, &keys::repo_record(repo.id), &encode_record(repo));
-        self.db.commit(batch, Durability::Synced)
+        self.commit(batch)
+    }
+
+    /// Commits what may change which repositories are public.
+    fn commit(&self, batch: Batch<'_>) -> Result<()> {
+        let committed = self.db.commit(batch, Durability::Synced);
+        // After the commit: a list that is being made meanwhile is thrown away too.
+        *self.public.lock() = None;
+        committed
     }
 
     /// Copies the rows of one repository to another's, as one sorted file.
@@ -409,6 +444,35 @@ impl RepoStore {
         });
         let file = self.db.write_sorted(family, rows)?;
         self.db.ingest(file.into_iter().collect())
+    }
+
+    /// The files that a repository has a right to, ascending.
+    fn files(&self, id: RepoId) -> Result<Vec<FileId>> {
+        let rows = self.db.scan(Family::RepoFile, &keys::repo_prefixed(id, b""));
+        rows.map(|row| file_of(&row?.0)).collect()
+    }
+
+    /// Adds the rows that lead from the files of `from` to `to`.
+    fn add_file_rows(&self, from: RepoId, to: RepoId) -> Result<()> {
+        let rows = self.db.scan(Family::RepoFile, &keys::repo_prefixed(from, b"")).map(|row| {
+            let (key, value) = row?;
+            Ok((keys::file_repo(&file_of(&key)?, to), value))
+        });
+        let file = self.db.write_sorted(Family::FileRepo, rows)?;
+        self.db.ingest(file.into_iter().collect())
+    }
+
+    /// Removes the rows that lead from files to a repository that is no more. What a crash leaves
+    /// of them counts for nothing.
+    fn drop_file_rows(&self, id: RepoId, files: &[FileId]) -> Result<()> {
+        for files in files.chunks(FILE_ROWS_COUNT) {
+            let mut batch = self.db.batch();
+            for file in files {
+                batch.delete(Family::FileRepo, &keys::file_repo(file, id));
+            }
+            self.db.commit(batch, Durability::Logged)?;
+        }
+        Ok(())
     }
 
     fn copy_packs(&self, from: RepoId, to: RepoId) -> Result<()> {
@@ -451,9 +515,15 @@ fn check_origin(origin: &str) -> Result<()> {
     Ok(())
 }
 
-fn put_repo(batch: &mut crate::db::Batch<'_>, repo: &Repo) {
+fn put_repo(batch: &mut Batch<'_>, repo: &Repo) {
     batch.put(Family::Repo, &keys::repo_name(&repo.name), &repo.id.0.to_be_bytes());
     batch.put(Family::Repo, &keys::repo_record(repo.id), &encode_record(repo));
+}
+
+/// The file in a key of `repo_file`.
+fn file_of(key: &[u8]) -> Result<FileId> {
+    let file = key.get(4..).and_then(FileId::from_slice);
+    file.ok_or_else(|| damaged(Family::RepoFile, key, "not a right's key"))
 }
 
 /// The counter's row after `id` has been given out.

@@ -41,6 +41,7 @@ pub struct RepoSettings {
     allow_delete_current: bool,
     max_input_len: Option<u64>,
     max_refs: Option<u64>,
+    no_bundles: bool,
 }
 
 /// One change of a repository's settings.
@@ -108,6 +109,7 @@ impl RepoSettings {
                 self.hide_from_fetch.push(hidden()?);
             }
             "receive.hiderefs" => self.hide_from_push.push(hidden()?),
+            "uploadpack.advertisebundleuris" => self.no_bundles = !flag()?,
             "uploadpack.hiderefs" => self.hide_from_fetch.push(hidden()?),
             lower => {
                 let id = lower.strip_prefix("receive.fsck.").ok_or_else(|| unknown(key))?;
@@ -187,6 +189,11 @@ impl RepoSettings {
     /// Whether any reference can be hidden from fetches.
     pub fn hides_any_from_fetch(&self) -> bool {
         !self.hide_from_fetch.is_empty()
+    }
+
+    /// Whether clients are told where a bundle of the default branch is. They are, by default.
+    pub fn advertises_bundles(&self) -> bool {
+        !self.no_bundles
     }
 
     fn encode(&self) -> Vec<u8> {

@@ -100,6 +100,7 @@ impl Target for Upload {
             v2("fetch", &lines(&format!("{want}|filter combine:tree:2+blob:limit=1k|done"))),
             v2("fetch", &lines("want-ref refs/heads/main|done")),
             v2("object-info", &lines(&format!("size|oid {head}"))),
+            v2("bundle-uri", &[]),
             v2("fetch", &lines(&format!("want {}|done", self.secret))),
             v0(&lines(&format!("{want} {caps}|want {tag}")), &lines("done")),
             v0(&lines(&format!("{want} {caps}|deepen 1")), &lines(&format!("have {old}|done"))),

@@ -4,6 +4,7 @@
 //! What a test needs and the machine has not (FUSE, root) is skipped loudly, and never when `CI` is
 //! set.
 
+mod bundle;
 mod cli;
 mod clients;
 mod control;
@@ -14,6 +15,7 @@ mod files;
 mod histories;
 mod hostile;
 mod import;
+mod import_server;
 mod lfs;
 mod lfs_agent;
 mod lfs_server;
@@ -22,6 +24,7 @@ mod parts;
 mod push;
 mod races;
 mod refused;
+mod remote_mount;
 mod serve;
 mod serve_access;
 mod server_killed;

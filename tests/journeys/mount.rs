@@ -12,7 +12,7 @@ use crate::support::world::has_fuse;
 use crate::support::{Numbers, World};
 
 /// Everything below a directory: kind, permission bits, path, link target.
-fn tree(world: &World, dir: &Path) -> Vec<String> {
+pub fn tree(world: &World, dir: &Path) -> Vec<String> {
     let script = format!(
         "cd '{}' && find . -mindepth 1 -name .git -prune -o -mindepth 1 -printf '%y %m %p %l\\n' \
          | LC_ALL=C sort",

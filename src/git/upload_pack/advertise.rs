@@ -5,8 +5,8 @@ use std::io::{BufWriter, Write};
 
 use mega_storage::ObjectId;
 
-use super::BUFFER_LEN;
 use super::refs::{Peeled, VisibleRefs};
+use super::{BUFFER_LEN, bundle};
 use crate::git::wire::PktWriter;
 use crate::git::{GitError, Protocol, Service};
 
@@ -30,7 +30,10 @@ pub(super) fn agent() -> String {
 pub fn advertise(service: &Service<'_>, out: &mut dyn Write) -> Result<(), GitError> {
     let mut out = BufWriter::with_capacity(BUFFER_LEN, out);
     match service.protocol {
-        Protocol::V2 => capabilities(&mut out).map_err(GitError::gone)?,
+        Protocol::V2 => {
+            let has_bundle = bundle::is_offered(service)?;
+            capabilities(&mut out, has_bundle).map_err(GitError::gone)?;
+        }
         Protocol::V0 | Protocol::V1 => {
             let refs = VisibleRefs::read(service)?;
             let ids: Vec<ObjectId> = refs.list.iter().map(|r| r.id).collect();
@@ -42,7 +45,7 @@ pub fn advertise(service: &Service<'_>, out: &mut dyn Write) -> Result<(), GitEr
     out.flush().map_err(GitError::gone)
 }
 
-fn capabilities(out: &mut dyn Write) -> std::io::Result<()> {
+fn capabilities(out: &mut dyn Write, has_bundle: bool) -> std::io::Result<()> {
     let mut lines = PktWriter::new(out);
     lines.text("version 2")?;
     lines.text(format!("agent={}", agent()))?;
@@ -51,6 +54,9 @@ fn capabilities(out: &mut dyn Write) -> std::io::Result<()> {
     lines.text("server-option")?;
     lines.text("object-format=sha1")?;
     lines.text("object-info=size")?;
+    if has_bundle {
+        lines.text("bundle-uri")?;
+    }
     lines.flush()
 }
 

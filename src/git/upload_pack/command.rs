@@ -10,7 +10,7 @@ use super::limits::{CAPABILITIES_MAX, WANTS_MAX};
 use super::ls_refs::LsRefs;
 use super::report::Out;
 use super::request::{FetchRequest, within};
-use super::{Command, Stop, UploadReport, fetch, object_info};
+use super::{Command, Stop, UploadReport, bundle, fetch, object_info};
 use crate::git::Service;
 use crate::git::wire::{BandKind, Pkt, PktReader, WireError, shown, text};
 
@@ -42,6 +42,7 @@ pub(super) fn serve(
             report.want_count = request.ids.len() as u64;
             request.answer(service, out)
         }
+        Command::BundleUri => bundle::answer(service, &mut arguments, out),
     }
 }
 
@@ -118,6 +119,7 @@ fn choose(earlier: Option<Command>, name: &[u8]) -> Result<Command, Stop> {
         b"ls-refs" => Ok(Command::LsRefs),
         b"fetch" => Ok(Command::Fetch),
         b"object-info" => Ok(Command::ObjectInfo),
+        b"bundle-uri" => Ok(Command::BundleUri),
         _ => Err(Stop::refused(format!("invalid command '{name_shown}'"))),
     }
 }

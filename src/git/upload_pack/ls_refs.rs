@@ -86,14 +86,15 @@ impl LsRefs {
     }
 
     fn line(&self, r: &VisibleRef, target: Option<&ObjectId>) -> Vec<u8> {
-        let mut line = format!("{} ", r.id).into_bytes();
+        let mut line = Vec::with_capacity(2 * ObjectId::LEN + 1 + r.name.as_bytes().len());
+        let _ = write!(line, "{} ", r.id);
         line.extend_from_slice(r.name.as_bytes());
         if let Some(branch) = r.leads_to.as_ref().filter(|_| self.symrefs) {
             line.extend_from_slice(b" symref-target:");
             line.extend_from_slice(branch.as_bytes());
         }
         if let Some(target) = target {
-            line.extend_from_slice(format!(" peeled:{target}").as_bytes());
+            let _ = write!(line, " peeled:{target}");
         }
         line
     }

@@ -10,6 +10,7 @@
 //! list of haves (`classic`). Both become a `request::FetchRequest`, and one `fetch` answers it.
 
 mod advertise;
+mod bundle;
 mod classic;
 mod command;
 mod common;
@@ -30,6 +31,7 @@ use std::io::{BufWriter, Read, Write};
 use mega_storage::StoreError;
 
 pub use advertise::advertise;
+pub use bundle::{BUNDLE_PATH, Bundle, find_bundle};
 
 use super::wire::{Budget, PktReader, PktWriter, WireError};
 use super::{GitError, Protocol, Service};
@@ -50,6 +52,8 @@ pub enum Command {
     Fetch,
     /// Sizes of objects (version 2).
     ObjectInfo,
+    /// Where a bundle is (version 2).
+    BundleUri,
 }
 
 /// How a request was answered.

@@ -4,6 +4,8 @@ use flate2::read::ZlibDecoder;
 use mega_tools::random::Random;
 use std::io::Read;
 
+use mega_storage::Visibility;
+
 use super::world::{HELLO, Person, World};
 
 fn header(answer: &reqwest::blocking::Response, name: &str) -> String {
@@ -81,6 +83,48 @@ fn a_hash_is_no_key_to_what_is_private() {
     assert_eq!(ask(&format!("file={secret}")), 404);
     assert_eq!(ask(&format!("repo=open&file={shared}")), 404);
     assert_eq!(ask(&format!("repo=other&file={secret}")), 404);
+}
+
+#[test]
+fn a_chunk_without_a_name_is_answered_for_public_files_alone() {
+    let world = World::with_repos();
+    let mut content = vec![0; 300_000];
+    Random::new(9).fill(&mut content);
+    let private = world.add_file("secret", &content);
+    let people = world.people();
+    let chunk = world.store.files().chunk_spans(&private, 0, 1).expect("read")[0].chunk;
+    let ask = |id: &str, person: &Person| {
+        let answer = world.get_as(&format!("/v1/file/chunks/{id}"), person);
+        let status = answer.status().as_u16();
+        let mut headers = answer.headers().clone();
+        headers.remove("date");
+        (status, headers, answer.bytes().expect("a body"))
+    };
+    let everybody = [&people.anonymous, &people.stranger, &people.reader, &people.operator];
+    let [id, absent] = [chunk.id.to_string(), "ab".repeat(32)];
+    let hidden = || {
+        for person in everybody {
+            let answer = ask(&id, person);
+            assert_eq!(answer.0, 404, "unnamed is public, whoever asks");
+            assert!(answer == ask(&absent, person), "as what is not there");
+        }
+    };
+    hidden();
+    // The same chunk in a file of everybody's, which is another file.
+    let public = world.add_file("open", &[&content[..], b"more"].concat());
+    assert_ne!(private, public);
+    for person in everybody {
+        let (status, headers, body) = ask(&id, person);
+        assert_eq!((status, body.len()), (200, chunk.len as usize));
+        assert!(body == content[..body.len()]);
+        assert_eq!(headers["cache-control"], "public, max-age=31536000, immutable");
+    }
+    let in_private = format!("/v1/file/chunks/{id}?file={private}");
+    assert_eq!(world.get_as(&in_private, &people.anonymous).status(), 404);
+    world.set_visibility("open", Visibility::Private);
+    hidden();
+    let named = format!("{in_private}&repo=secret");
+    assert_eq!(world.get_as(&named, &people.reader).status(), 200);
 }
 
 #[test]
@@ -203,4 +247,34 @@ fn a_repositorys_objects_are_a_pack_that_git_reads() {
     assert_eq!(lines.len(), 3);
     let hello = lines.iter().find(|line| line["oid"] == HELLO).expect("is listed");
     assert_eq!((&hello["type"], &hello["size"]), (&"blob".into(), &14.into()));
+}
+
+#[test]
+fn a_bundle_may_be_kept_by_whoever_may_see_it() {
+    let world = World::with_repos();
+    world.push_more("secret");
+    let people = world.people();
+    let path = |repo: &str| format!("/{repo}.git/info/bundle/{}", world.tip(repo));
+    let answer = world.get_as(&path("open"), &people.anonymous);
+    assert_eq!(answer.status(), 200);
+    assert_eq!(header(&answer, "content-type"), "application/x-git-bundle");
+    assert_eq!(header(&answer, "cache-control"), "public, max-age=31536000, immutable");
+    let etag = header(&answer, "etag");
+    assert_eq!(etag, format!("W/\"{}\"", world.tip("open")));
+    let head = format!("# v2 git bundle\n{} refs/heads/main\n\nPACK", world.tip("open"));
+    assert!(answer.bytes().expect("bytes").starts_with(head.as_bytes()));
+    let ask = |method: &str| world.request(method, &path("open"), &people.anonymous);
+    let known = ask("GET").header("if-none-match", etag).send().expect("an answer");
+    assert_eq!(known.status(), 304);
+    let head = ask("HEAD").send().expect("an answer");
+    assert_eq!((head.status().as_u16(), header(&head, "content-length")), (200, String::new()));
+
+    let answer = world.get_as(&path("secret"), &people.reader);
+    assert!(header(&answer, "cache-control").starts_with("private,"));
+    assert_eq!(header(&answer, "vary"), "Authorization");
+    let asked = world.get_as(&path("secret"), &people.anonymous);
+    assert_eq!(asked.status(), 401, "git looks for a password then");
+    let other = format!("/open.git/info/bundle/{}", world.tip("secret"));
+    assert_eq!(world.get_as(&other, &people.reader).status(), 404, "another repository's");
+    assert_eq!(world.get_as("/open.git/info/bundle/x", &people.reader).status(), 400);
 }

@@ -29,7 +29,7 @@ struct Entry {
     method: &'static str,
     pattern: &'static str,
     service: Option<&'static str>,
-    /// With `REPO`, `SHA1`, `FILE` and `CHUNK` to be put in.
+    /// With `REPO`, `SHA1`, `TIP`, `FILE` and `CHUNK` to be put in.
     path: &'static str,
     sent: Option<(&'static str, &'static str)>,
     secret: Statuses,
@@ -80,6 +80,7 @@ const ENTRIES: &[Entry] = &[
             WRITE_OPEN)
     },
     get("/{repo}.git/info/refs", "/REPO.git/info/refs", DUMB, DUMB),
+    get("/{repo}.git/info/bundle/{oid}", "/REPO.git/info/bundle/TIP", READ, ALL),
     Entry {
         method: "POST",
         sent: Some(("application/x-git-upload-pack-request", "0000")),
@@ -161,6 +162,7 @@ impl Walk {
         let fill = |text: &str| {
             text.replace("REPO", repo)
                 .replace("SHA1", HELLO)
+                .replace("TIP", &self.world.tip(repo))
                 .replace("FILE", &self.file)
                 .replace("CHUNK", &self.chunk)
                 .replace("LOCK", &self.lock)

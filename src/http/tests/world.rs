@@ -7,7 +7,8 @@ use std::process::Command;
 use std::time::Duration;
 
 use mega_storage::{
-    FileId, NewToken, NoProgress, Repo, RepoName, Store, StoreOptions, TokenScope, Visibility,
+    FileId, NewToken, NoProgress, RefName, Repo, RepoName, Store, StoreOptions, TokenScope,
+    Visibility,
 };
 use reqwest::blocking::{Client, RequestBuilder, Response};
 use tempfile::TempDir;
@@ -85,12 +86,24 @@ impl World {
     }
 
     pub fn set_public(&self, name: &str) {
+        self.set_visibility(name, Visibility::Public);
+    }
+
+    pub fn set_visibility(&self, name: &str, visibility: Visibility) {
         let name = RepoName::new(name).expect("a name");
-        self.store.repos().set_visibility(&name, Visibility::Public).expect("set");
+        self.store.repos().set_visibility(&name, visibility).expect("set");
     }
 
     pub fn repo(&self, name: &str) -> Repo {
         self.store.repos().get(&RepoName::new(name).expect("a name")).expect("is there")
+    }
+
+    /// Where a repository's branch `main` stands; without the repository, an id of nothing.
+    pub fn tip(&self, name: &str) -> String {
+        let repo = self.store.repos().find(&RepoName::new(name).expect("a name")).expect("read");
+        let main = RefName::new(b"refs/heads/main").expect("a name");
+        let tip = repo.and_then(|r| self.store.refs().resolve(r.id, &main).expect("read"));
+        tip.map_or_else(|| "0".repeat(40), |id| id.to_string())
     }
 
     /// Makes the people. From now on nobody is the owner.
@@ -155,6 +168,15 @@ impl World {
         git(&work, &["init", "-q", "-b", "main"]);
         git(&work, &["add", "."]);
         git(&work, &["commit", "-q", "-m", "one"]);
+        let url = self.url(&format!("/{name}.git"));
+        let (is_good, said) = git(&work, &["push", "-q", &url, "main"]);
+        assert!(is_good, "{said}");
+    }
+
+    /// Pushes another commit, without files, to what [`Self::push`] has pushed.
+    pub fn push_more(&self, name: &str) {
+        let work = self.dir.path().join(format!("work-{name}"));
+        git(&work, &["commit", "-q", "--allow-empty", "-m", "more"]);
         let url = self.url(&format!("/{name}.git"));
         let (is_good, said) = git(&work, &["push", "-q", &url, "main"]);
         assert!(is_good, "{said}");

@@ -14,7 +14,9 @@ pub(crate) enum Family {
     ChunkMeta,
     File,
     FileSegment,
+    ChunkFile,
     RepoFile,
+    FileRepo,
     Ref,
     Repo,
     Store,
@@ -26,7 +28,7 @@ pub(crate) enum Family {
 
 impl Family {
     /// Every family, in no particular order.
-    pub(crate) const ALL: [Self; 16] = [
+    pub(crate) const ALL: [Self; 18] = [
         Self::Object,
         Self::ObjectPart,
         Self::ObjectPointer,
@@ -35,7 +37,9 @@ impl Family {
         Self::ChunkMeta,
         Self::File,
         Self::FileSegment,
+        Self::ChunkFile,
         Self::RepoFile,
+        Self::FileRepo,
         Self::Ref,
         Self::Repo,
         Self::Store,
@@ -56,7 +60,9 @@ impl Family {
             Self::ChunkMeta => "chunk_meta",
             Self::File => "file",
             Self::FileSegment => "file_segment",
+            Self::ChunkFile => "chunk_file",
             Self::RepoFile => "repo_file",
+            Self::FileRepo => "file_repo",
             Self::Ref => "ref",
             Self::Repo => "repo",
             Self::Store => "store",
@@ -78,7 +84,10 @@ impl Family {
         let mut options = plain.clone();
         let mut table = BlockBasedOptions::default();
         table.set_block_cache(cache);
-        table.set_bloom_filter(10.0, false);
+        // Rows that are looked for by the front of their key alone have no use for filters.
+        if !matches!(self, Self::ChunkFile | Self::FileRepo) {
+            table.set_bloom_filter(10.0, false);
+        }
         table.set_cache_index_and_filter_blocks(true);
         table.set_pin_l0_filter_and_index_blocks_in_cache(true);
         table.set_format_version(6);
@@ -106,13 +115,14 @@ impl Family {
             Self::ObjectPart => value_files(&mut options, 4 << 20),
             Self::Chunk => value_files(&mut options, 32 << 20),
             // Hashes: there is nothing to compress.
-            Self::ChunkMeta | Self::FileSegment => {
+            Self::ChunkMeta | Self::FileSegment | Self::ChunkFile => {
                 options.set_compression_type(DBCompressionType::None);
                 options.set_write_buffer_size(4 << 20);
             }
             Self::ObjectPointer
             | Self::File
             | Self::RepoFile
+            | Self::FileRepo
             | Self::Ref
             | Self::Repo
             | Self::Store

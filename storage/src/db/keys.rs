@@ -28,6 +28,32 @@ pub(crate) fn file_segment(id: &FileId, index: u32) -> [u8; 36] {
     key
 }
 
+/// Bytes of an id in a row that only says where to look: half of it.
+pub(crate) const HALF_LEN: usize = 16;
+
+/// `chunk_file`: half of the chunk's id, half of the file's.
+pub(crate) fn chunk_file(chunk: &ChunkId, file: &FileId) -> [u8; 2 * HALF_LEN] {
+    let mut key = [0; 2 * HALF_LEN];
+    key[..HALF_LEN].copy_from_slice(&chunk_files(chunk));
+    key[HALF_LEN..].copy_from_slice(&file.as_bytes()[..HALF_LEN]);
+    key
+}
+
+/// `chunk_file`: the files that have a chunk, as a prefix.
+pub(crate) fn chunk_files(chunk: &ChunkId) -> [u8; HALF_LEN] {
+    let mut prefix = [0; HALF_LEN];
+    prefix.copy_from_slice(&chunk.as_bytes()[..HALF_LEN]);
+    prefix
+}
+
+/// `file_repo`: the file's id, then the repository.
+pub(crate) fn file_repo(file: &FileId, repo: RepoId) -> [u8; 36] {
+    let mut key = [0; 36];
+    key[..32].copy_from_slice(file.as_bytes());
+    key[32..].copy_from_slice(&repo.0.to_be_bytes());
+    key
+}
+
 /// `repo_file`: the repository, then the file's id.
 pub(crate) fn repo_file(repo: RepoId, id: &FileId) -> [u8; 36] {
     let mut key = [0; 36];

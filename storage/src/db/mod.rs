@@ -215,6 +215,19 @@ impl Db {
             .map(|row| row.map_err(|e| StoreError::db("scanning", e)))
     }
 
+    /// As [`Self::scan`], for rows of which only the first few are wanted: nothing is read ahead.
+    pub(crate) fn scan_few<'a>(
+        &'a self,
+        family: Family,
+        prefix: &[u8],
+    ) -> impl Iterator<Item = Result<OwnedRow>> + use<'a> {
+        let mut options = ReadOptions::default();
+        options.set_iterate_upper_bound(upper_bound(prefix));
+        let mode = IteratorMode::From(prefix, Direction::Forward);
+        let rows = self.inner.iterator_cf_opt(self.handle(family), options, mode);
+        rows.map(|row| row.map_err(|e| StoreError::db("scanning", e)))
+    }
+
     /// The last row whose key starts with `prefix` and is not above `key`.
     pub(crate) fn last_up_to(
         &self,

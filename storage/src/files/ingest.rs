@@ -19,10 +19,11 @@ use crossbeam_channel::{Receiver, Sender, bounded};
 use parking_lot::Mutex;
 use sha2::{Digest, Sha256};
 
+use super::holders::put_segment;
 use super::{FileStore, NO_REPO};
 use crate::chunk::chunker::{Chunker, Run};
 use crate::chunks::{ChunkWriter, Rows, WriteLimits};
-use crate::db::{Durability, Family, keys};
+use crate::db::{Durability, Family};
 use crate::error::{Result, StoreError};
 use crate::id::{FileId, RepoId};
 use crate::manifest::{ChunkRef, FILE_LEN_MAX, ManifestBuilder};
@@ -292,7 +293,7 @@ impl Ingest<'_> {
         };
         if !db.contains(Family::File, id.as_bytes())? {
             for (index, row) in (0u32..).zip(segments) {
-                batch.put(Family::FileSegment, &keys::file_segment(&id, index), &row?);
+                put_segment(&mut batch, &id, index, &row?);
                 if batch.len() > BATCH_LEN {
                     db.commit(std::mem::replace(&mut batch, db.batch()), Durability::Synced)?;
                 }

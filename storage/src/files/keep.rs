@@ -6,15 +6,20 @@
 use bytes::Bytes;
 use sha2::{Digest, Sha256};
 
-use super::FileStore;
-use crate::db::{Durability, Family, keys};
+use super::holders::put_segment;
+use super::{FileStore, rights};
+use crate::db::{Durability, Family};
 use crate::error::{Result, StoreError};
 use crate::id::{ChunkId, FileId, RepoId};
 use crate::manifest::{ChunkRef, ManifestBuilder};
 
 impl FileStore {
-    /// For each chunk, whether it is stored.
-    pub(crate) fn stored_chunks(&self, ids: &[ChunkId]) -> Result<Vec<bool>> {
+    /// For each chunk, whether it is stored, for whomever: no answer to somebody else may depend on
+    /// it.
+    ///
+    /// # Errors
+    /// When the database cannot be read.
+    pub fn stored_chunks(&self, ids: &[ChunkId]) -> Result<Vec<bool>> {
         Ok(self.inner.chunks.metas(ids)?.iter().map(Option::is_some).collect())
     }
 
@@ -65,11 +70,11 @@ impl FileStore {
         let mut batch = db.batch();
         if !db.contains(Family::File, id.as_bytes())? {
             for (index, row) in (0u32..).zip(segments) {
-                batch.put(Family::FileSegment, &keys::file_segment(id, index), &row?);
+                put_segment(&mut batch, id, index, &row?);
             }
             batch.put(Family::File, id.as_bytes(), &head.encode());
         }
-        batch.put(Family::RepoFile, &keys::repo_file(repo, id), &[]);
+        rights::put(&mut batch, repo, id);
         db.commit(batch, Durability::Synced)
     }
 }

@@ -9,6 +9,7 @@
 
 mod cache;
 mod gate;
+pub(crate) mod holders;
 mod ingest;
 mod keep;
 mod partial;

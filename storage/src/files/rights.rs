@@ -36,6 +36,12 @@ impl RightsBook {
     }
 }
 
+/// Adds the right of `repo` to a file, and the row that leads back from the file.
+pub(super) fn put(batch: &mut Batch<'_>, repo: RepoId, id: &FileId) {
+    batch.put(Family::RepoFile, &keys::repo_file(repo, id), &[]);
+    batch.put(Family::FileRepo, &keys::file_repo(id, repo), &[]);
+}
+
 impl FileStore {
     /// Whether `repo` has a right to the file.
     ///
@@ -43,6 +49,13 @@ impl FileStore {
     /// When the store cannot be read.
     pub fn has(&self, repo: RepoId, id: &FileId) -> Result<bool> {
         self.inner.db.contains(Family::RepoFile, &keys::repo_file(repo, id))
+    }
+
+    /// For each repository, ascending, whether it has a right to the file.
+    pub(crate) fn have(&self, repos: &[RepoId], id: &FileId) -> Result<Vec<bool>> {
+        let keys: Vec<_> = repos.iter().map(|repo| keys::repo_file(*repo, id)).collect();
+        let rows = self.inner.db.multi_get(Family::RepoFile, &keys, true)?;
+        Ok(rows.iter().map(Option::is_some).collect())
     }
 
     /// Gives `repo` a right to a file that is here.
@@ -72,6 +85,7 @@ impl FileStore {
         let len = self.head(id)?.map_or(0, |head| head.len);
         let mut batch = self.inner.db.batch();
         batch.delete(Family::RepoFile, &keys::repo_file(repo, id));
+        batch.delete(Family::FileRepo, &keys::file_repo(id, repo));
         self.inner.db.commit(batch, Durability::Synced)?;
         if let Some(sum) = sums.get(&repo) {
             let mut sum = sum.lock();
@@ -92,7 +106,7 @@ impl FileStore {
         let sums = book.sums.read();
         let _alone = book.stripe(id).lock();
         let is_new = !self.has(repo, id)?;
-        batch.put(Family::RepoFile, &keys::repo_file(repo, id), &[]);
+        put(&mut batch, repo, id);
         self.inner.db.commit_into_unlocked(repo, batch)?;
         if let Some(sum) = sums.get(&repo).filter(|_| is_new) {
             *sum.lock() += len;

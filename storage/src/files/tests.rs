@@ -87,7 +87,9 @@ fn check_absent(store: &Store, id: &FileId) {
     assert!(matches!(files.grant(REPO, id), Err(StoreError::MissingFile { .. })));
     assert_eq!(store.files().inner.db.scan(Family::File, &[]).count(), 0);
     assert_eq!(store.files().inner.db.scan(Family::FileSegment, &[]).count(), 0);
+    assert_eq!(store.files().inner.db.scan(Family::ChunkFile, &[]).count(), 0);
     assert_eq!(store.files().inner.db.scan(Family::RepoFile, &[]).count(), 0);
+    assert_eq!(store.files().inner.db.scan(Family::FileRepo, &[]).count(), 0);
 }
 
 #[test]
@@ -356,6 +358,10 @@ fn golden_rows() {
     let segment = (format!("{sha}00000000"), format!("{sha}00000005"));
     assert_eq!(rows(Family::FileSegment), [segment]);
     assert_eq!(rows(Family::RepoFile), [(format!("00000007{sha}"), String::new())]);
+    assert_eq!(rows(Family::FileRepo), [(format!("{sha}00000007"), String::new())]);
+    // The only chunk is the whole file, so that both halves are the same.
+    let half = &sha[..32];
+    assert_eq!(rows(Family::ChunkFile), [(format!("{half}{half}"), "00000000".to_owned())]);
     let empty = ingest(&store, b"").id;
     let head = db.get(Family::File, empty.as_bytes()).expect("readable").expect("there");
     assert_eq!(*head, [&[1][..], &[0; 8], &[1, 1], &[0; 8]].concat());

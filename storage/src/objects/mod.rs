@@ -207,6 +207,13 @@ impl ObjectStore {
         Ok(found)
     }
 
+    /// For each repository, ascending, whether it has the object.
+    pub(crate) fn have(&self, repos: &[RepoId], id: &ObjectId) -> Result<Vec<bool>> {
+        let keys: Vec<_> = repos.iter().map(|repo| keys::repo_object(*repo, id)).collect();
+        let rows = self.db.multi_get(Family::RepoObject, &keys, true)?;
+        Ok(rows.iter().map(Option::is_some).collect())
+    }
+
     /// Every object of the repository, ascending, from one snapshot.
     pub fn members(&self, repo: RepoId) -> impl Iterator<Item = Result<ObjectId>> + '_ {
         let rows = self.db.scan(Family::RepoObject, &keys::repo_prefixed(repo, &[]));

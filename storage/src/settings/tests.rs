@@ -93,6 +93,10 @@ fn hidden_references_follow_gits_rules() {
     assert!(fetch("refs/internal/shown/not/x"), "the last one that fits decides");
     assert!(!fetch("refs/pull/1") && push("refs/pull/1"));
     assert!(fetch("refs/one") && fetch("refs/one/two"));
+    let bundles = |value| settings(&[("uploadPack.advertiseBundleURIs", value)]);
+    assert!(all.advertises_bundles() && bundles("yes").expect("understood").advertises_bundles());
+    assert!(!bundles("false").expect("understood").advertises_bundles());
+    assert!(bundles("perhaps").is_err());
     assert!(all.hides_any_from_fetch() && !RepoSettings::default().hides_any_from_fetch());
 }
 

@@ -3,7 +3,7 @@
 use crate::name::REF_NAME_LEN_MAX;
 
 /// Every key but `receive.fsck.<id>`, as it is shown.
-const KEYS: [&str; 12] = [
+const KEYS: [&str; 13] = [
     "receive.denyDeleteCurrent",
     "receive.denyDeletes",
     "receive.denyNonFastForwards",
@@ -15,6 +15,7 @@ const KEYS: [&str; 12] = [
     "receive.protect",
     "receive.quota",
     "transfer.hideRefs",
+    "uploadpack.advertiseBundleURIs",
     "uploadpack.hideRefs",
 ];
 const FSCK: &str = "receive.fsck.";

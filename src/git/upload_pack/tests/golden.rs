@@ -19,7 +19,13 @@ fn capabilities_of_version_2() {
          ref-in-want\n0012server-option\n0017object-format=sha1\n0015object-info=size\n0000",
         agent.len() + 4
     );
-    assert_eq!(String::from_utf8(World::new().advertise(Protocol::V2)).expect("text"), expected);
+    let world = World::new();
+    let told = || String::from_utf8(world.advertise(Protocol::V2)).expect("text");
+    assert_eq!(told(), expected);
+    world.commit("one");
+    world.sync();
+    let (front, flush) = expected.split_at(expected.len() - 4);
+    assert_eq!(told(), format!("{front}000fbundle-uri\n{flush}"));
 }
 
 #[test]
@@ -62,6 +68,7 @@ fn what_is_no_request_is_refused_in_gits_words() {
         (command("fetch", &["filter sparse:oid=x"]), "filter 'sparse:oid' not supported"),
         (command("fetch", &["sideband-all"]), "unexpected line"),
         (command("object-info", &["oid x"]), "expected to get oid, not 'x'"),
+        (command("bundle-uri", &["x"]), "bundle-uri: unexpected argument: 'x'"),
         (command("object-info", &["sizes"]), "unexpected line: 'sizes'"),
         (lines(&["command=ls-refs", DELIM, "peel", DELIM]), "expected flush"),
     ] {

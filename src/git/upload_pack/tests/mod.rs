@@ -2,6 +2,7 @@
 
 mod bridge;
 mod broken;
+mod bundle;
 mod clients;
 mod golden;
 mod oracle;

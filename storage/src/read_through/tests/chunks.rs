@@ -8,6 +8,7 @@ use super::{Fake, Mode, open, open_with};
 use crate::error::StoreError;
 use crate::id::FileId;
 use crate::read::{Content, ReadStore, Urgency};
+use crate::repos::Visibility;
 
 const LEN: usize = 3 << 20;
 
@@ -68,6 +69,10 @@ fn only_what_is_read_travels_and_it_travels_once() {
     wait_until_whole(&target, &file);
     let chunks = count.chunk_spans(&file, 0, u64::MAX).expect("whole").len() as u64;
     assert_eq!(Fake::count(&fake.chunks), chunks, "{before}");
+    target.store.repos().set_visibility(&target.repo.name, Visibility::Public).expect("set");
+    let last = count.chunk_spans(&file, LEN as u64 - 1, 1).expect("whole")[0].chunk;
+    let found = target.store.public_chunk(&last.id).expect("read");
+    assert_eq!(found, Some((file, last)), "its chunks lead back to it");
     drop(reader);
     let mut alone = vec![0; LEN];
     count.read_at(&Content::File(file), 0, &mut alone).expect("read");
