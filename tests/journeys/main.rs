@@ -18,6 +18,7 @@ mod lfs;
 mod lfs_agent;
 mod lfs_server;
 mod mount;
+mod plain;
 mod push;
 mod races;
 mod refused;
