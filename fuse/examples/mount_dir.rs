@@ -56,8 +56,8 @@ fn main() {
         uid: 0,
         gid: 0,
     };
-    let session =
-        mega_fuse::mount(store.clone(), view, Path::new(&args[2]), &options).expect("mounted");
+    let session = mega_fuse::mount(store.clone(), view, Path::new(&args[2]), &options, None)
+        .expect("mounted");
     println!("mounted");
     let mut before = vec![0; Op::ALL.len()];
     for _line in std::io::stdin().lock().lines() {

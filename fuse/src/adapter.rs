@@ -3,7 +3,8 @@
 //! What the answers ask of the kernel, in order of effect: entries, attributes and absent names
 //! hold for ever; listings come with attributes; `ENOSYS` to open, opendir, flush and fsync, so
 //! that they are asked once in a mount's life and files keep their cached pages, directories their
-//! cached listings.
+//! cached listings. Where plain copies are kept, open is answered instead: with a copy the kernel
+//! reads that file by itself (and drops the pages that it has of us), without one nothing differs.
 //!
 //! Not requested, because fuser 0.18 breaks on them: `SETXATTR_EXT` (panics), `ALLOW_IDMAP`
 //! (refuses all), `HANDLE_KILLPRIV_V2`. Nothing is ever notified to the kernel: the view does not
@@ -17,20 +18,23 @@ use std::os::unix::ffi::OsStrExt;
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::path::Path;
 use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
 use fuser::{
-    AccessFlags, BsdFileFlags, Config, CopyFileRangeFlags, Errno, FileAttr, FileHandle, FileType,
-    Filesystem, FopenFlags, Generation, INodeNo, InitFlags, IoctlFlags, KernelConfig, LockOwner,
-    OpenFlags, RenameFlags, ReplyAttr, ReplyCreate, ReplyData, ReplyDirectory, ReplyDirectoryPlus,
-    ReplyEmpty, ReplyEntry, ReplyIoctl, ReplyLseek, ReplyOpen, ReplyStatfs, ReplyWrite, ReplyXattr,
-    Request, SessionACL, TimeOrNow, WriteFlags,
+    AccessFlags, BackingId, BsdFileFlags, Config, CopyFileRangeFlags, Errno, FileAttr, FileHandle,
+    FileType, Filesystem, FopenFlags, Generation, INodeNo, InitFlags, IoctlFlags, KernelConfig,
+    LockOwner, OpenFlags, RenameFlags, ReplyAttr, ReplyCreate, ReplyData, ReplyDirectory,
+    ReplyDirectoryPlus, ReplyEmpty, ReplyEntry, ReplyIoctl, ReplyLseek, ReplyOpen, ReplyStatfs,
+    ReplyWrite, ReplyXattr, Request, SessionACL, TimeOrNow, WriteFlags,
 };
 
+use crate::MountOptions;
 use crate::counters::{Counters, Op};
 use crate::dir::NAME_LEN_MAX;
 use crate::errno::{FsError, ToErrno};
 use crate::fs::{Attr, Listed, MountFs, Telling};
+use crate::opens::{Opens, Way};
 use crate::tree::EntryKind;
 
 /// How long the kernel may trust an answer: 68 years.
@@ -44,6 +48,9 @@ const READ_LEN_MAX: u32 = 1 << 20;
 
 const BLOCK_LEN: u32 = 4096;
 
+/// Filesystems in the kernel between us and the disk under a plain copy, ours included.
+const STACK_DEPTH: u32 = 1;
+
 thread_local! {
     static BUFFER: RefCell<Vec<u8>> = const { RefCell::new(Vec::new()) };
 }
@@ -51,24 +58,52 @@ thread_local! {
 /// A session that has shaken hands with the kernel; call it to serve until the mount is gone.
 pub(crate) type Serve = Box<dyn FnOnce() -> io::Result<()> + Send>;
 
-/// Takes over an open `/dev/fuse` that is mounted already.
+/// What came of [`connect`].
+pub(crate) struct Connected {
+    pub(crate) serve: Serve,
+    /// Why the kernel takes no plain copies, when they were asked for.
+    pub(crate) plain_refusal: Option<io::Error>,
+}
+
+/// The open large files, and their copies as the kernel knows them.
+pub(crate) type PlainOpens = Opens<BackingId>;
+
+/// Takes over an open `/dev/fuse` that is mounted already. With `opens`, the kernel is asked
+/// whether it would read plain copies by itself; when it would not, the mount is one without.
 ///
 /// # Errors
 /// When the kernel's greeting fails.
 pub(crate) fn connect(
     fs: MountFs,
     device: OwnedFd,
-    allow_other: bool,
-    thread_count: usize,
+    options: &MountOptions,
     counters: Arc<Counters>,
-) -> io::Result<Serve> {
-    let acl = if allow_other { SessionACL::All } else { SessionACL::Owner };
+    opens: Option<PlainOpens>,
+) -> io::Result<Connected> {
+    let acl = if options.allow_other { SessionACL::All } else { SessionACL::Owner };
     let mut config = Config::default();
     config.acl = acl;
-    config.n_threads = Some(thread_count.max(1));
-    let adapter = Adapter { fs, counters, can_skip_open: false, can_skip_opendir: false };
+    config.n_threads = Some(options.thread_count.max(1));
+    let probe = match &opens {
+        Some(opens) => Some((device.try_clone()?, opens.cache().probe())),
+        None => None,
+    };
+    let is_plain = Arc::new(AtomicBool::new(false));
+    let adapter = Adapter {
+        fs,
+        counters,
+        can_skip_open: false,
+        can_skip_opendir: false,
+        opens,
+        is_plain: is_plain.clone(),
+    };
     let session = fuser::Session::from_fd(adapter, device, acl, config)?;
-    Ok(Box::new(move || session.run()))
+    // The kernel keeps the probe, an empty file without a name, until the mount is gone.
+    let refusal = probe.and_then(|(device, probe)| {
+        probe.and_then(|probe| BackingId::create_raw(&device, &probe)).err()
+    });
+    is_plain.store(refusal.is_none(), Ordering::Relaxed);
+    Ok(Connected { serve: Box::new(move || session.run()), plain_refusal: refusal })
 }
 
 struct Adapter {
@@ -77,6 +112,10 @@ struct Adapter {
     /// The kernel takes `ENOSYS` for "never ask again"; one before 5.1 would pass it on.
     can_skip_open: bool,
     can_skip_opendir: bool,
+    /// When plain copies are kept.
+    opens: Option<PlainOpens>,
+    /// The kernel takes them.
+    is_plain: Arc<AtomicBool>,
 }
 
 fn errno(error: &FsError) -> Errno {
@@ -127,6 +166,10 @@ impl Adapter {
         }
     }
 
+    fn opens(&self) -> Option<&PlainOpens> {
+        self.opens.as_ref().filter(|_| self.is_plain.load(Ordering::Relaxed))
+    }
+
     fn read_only(&self) -> Errno {
         self.counters.count(Op::Write);
         errno(&FsError::ReadOnly)
@@ -173,6 +216,11 @@ impl Filesystem for Adapter {
                 tracing::debug!(?absent, "the kernel has no such switch");
             }
         }
+        if self.opens.is_some() {
+            // Without it the probe is refused.
+            let _ = config.add_capabilities(InitFlags::FUSE_PASSTHROUGH);
+            let _ = config.set_max_stack_depth(STACK_DEPTH);
+        }
         let can = config.capabilities();
         self.can_skip_open = can.contains(InitFlags::FUSE_NO_OPEN_SUPPORT);
         self.can_skip_opendir = can.contains(InitFlags::FUSE_NO_OPENDIR_SUPPORT);
@@ -215,12 +263,47 @@ impl Filesystem for Adapter {
         }
     }
 
-    fn open(&self, _req: &Request, _ino: INodeNo, _flags: OpenFlags, reply: ReplyOpen) {
-        if self.can_skip_open {
-            return reply.error(self.unsupported(Op::Open));
+    fn open(&self, _req: &Request, ino: INodeNo, _flags: OpenFlags, reply: ReplyOpen) {
+        let Some(opens) = self.opens() else {
+            if self.can_skip_open {
+                return reply.error(self.unsupported(Op::Open));
+            }
+            self.counters.count(Op::Open);
+            return reply.opened(FileHandle(0), FopenFlags::FOPEN_KEEP_CACHE);
+        };
+        let opened = self.call(Op::Open, |fs| {
+            let open = |file| opens.open(ino.0, file, |copy| reply.open_backing(copy));
+            Ok(fs.large_file(ino.0)?.map_or((0, Way::Cached), open))
+        });
+        match opened {
+            Ok((handle, Way::Cached)) => {
+                reply.opened(FileHandle(handle), FopenFlags::FOPEN_KEEP_CACHE);
+            }
+            // Without KEEP_CACHE the kernel drops its pages of the file, in the opener's own time.
+            Ok((handle, Way::Plain(copy))) => {
+                reply.opened_passthrough(FileHandle(handle), FopenFlags::empty(), &copy);
+            }
+            Err(error) => reply.error(error),
         }
-        self.counters.count(Op::Open);
-        reply.opened(FileHandle(0), FopenFlags::FOPEN_KEEP_CACHE);
+    }
+
+    fn release(
+        &self,
+        _req: &Request,
+        _ino: INodeNo,
+        fh: FileHandle,
+        _flags: OpenFlags,
+        _lock_owner: Option<LockOwner>,
+        _flush: bool,
+        reply: ReplyEmpty,
+    ) {
+        let _ = self.call(Op::Release, |_| {
+            if let Some(opens) = &self.opens {
+                opens.release(fh.0);
+            }
+            Ok(())
+        });
+        reply.ok();
     }
 
     fn read(

@@ -36,12 +36,14 @@ ops! {
     Getattr = "getattr",
     /// The target of a symbolic link.
     Readlink = "readlink",
-    /// The first opening of a file; the answer makes it the last.
+    /// The first opening of a file; the answer makes it the last, unless plain copies are kept.
     Open = "open",
     /// Bytes of a file.
     Read = "read",
     /// The first closing of a file; the answer makes it the last.
     Flush = "flush",
+    /// The last closing of a descriptor that was opened by a request; it waits for no answer.
+    Release = "release",
     /// The first opening of a directory; the answer makes it the last.
     Opendir = "opendir",
     /// Names of a directory.
@@ -78,9 +80,10 @@ impl Counters {
         self.counts[op as usize].load(Ordering::Relaxed)
     }
 
-    /// Requests that a program had to wait for: all but [`Op::Forget`].
+    /// Requests that a program had to wait for: all but [`Op::Forget`] and [`Op::Release`].
     pub fn total(&self) -> u64 {
-        self.snapshot().filter(|(op, _)| *op != Op::Forget).map(|(_, count)| count).sum()
+        let waits = |op| !matches!(op, Op::Forget | Op::Release);
+        self.snapshot().filter(|(op, _)| waits(*op)).map(|(_, count)| count).sum()
     }
 
     /// Every kind with its count.

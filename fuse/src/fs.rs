@@ -3,7 +3,7 @@
 //!
 //! The view is immutable, so an answer holds for as long as the mount does and nothing is ever
 //! invalidated. Reads go by inode, not by open descriptor: opening is nothing that the mount hears
-//! of.
+//! of, but where plain copies are kept (`opens.rs`).
 //!
 //! Invariant: the inode table's lock is held only to look up and to count, never while the store is
 //! asked.
@@ -17,6 +17,8 @@ use crate::content::{Reader, ReaderOptions};
 use crate::dir::{Directories, EntryBody, Listing};
 use crate::errno::FsError;
 use crate::inode::{Body, Dir, InodeTable, Node, ROOT};
+use crate::opens::LargeFile;
+use crate::plain::PLAIN_LEN_MIN;
 use crate::tree::EntryKind;
 use crate::{MountOptions, ViewSpec};
 
@@ -231,6 +233,17 @@ impl MountFs {
             Body::Blob => self.reader.read_blob(&node.id, node.len, offset..end, out),
             Body::File(id) => self.reader.read_file(&id, node.len, offset..end, out),
         }
+    }
+
+    /// The file behind an inode, when it is large enough for a plain copy.
+    pub(crate) fn large_file(&self, ino: u64) -> Result<Option<LargeFile>, FsError> {
+        let node = self.node(ino)?;
+        Ok(match node.body {
+            Body::File(id) if node.len >= PLAIN_LEN_MIN && node.kind != EntryKind::Symlink => {
+                Some(LargeFile { id, len: node.len })
+            }
+            _ => None,
+        })
     }
 
     /// The value of an extended attribute.

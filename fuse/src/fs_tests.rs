@@ -403,3 +403,32 @@ fn low_halves_of_numbers_differ_within_a_directory() {
     halves.dedup();
     assert_eq!(halves.len(), 200_000);
 }
+
+#[test]
+fn only_large_files_are_worth_a_copy() {
+    let mut store = MemStore::default();
+    let len = usize::try_from(PLAIN_LEN_MIN).expect("small");
+    let data = vec![3; len];
+    let (large, id) = store.pointer(&data, true);
+    let (small, _) = store.pointer(&data[1..], true);
+    let (absent, _) = store.pointer(&[4; 100], false);
+    let blob = store.blob(&data);
+    let names = [(0o100_644, &b"large"[..], large), (0o100_755, b"run", large)];
+    let others =
+        [(0o100_644, &b"a"[..], small), (0o100_644, b"b", blob), (0o100_644, b"c", absent)];
+    let links = [(0o120_000, &b"link"[..], large), (0o40_000, b"sub", store.tree(&[]))];
+    let root = store.tree(&[&names[..], &others, &links].concat());
+    let fs = mount_fs(Arc::new(store), root, LfsMode::All);
+    let large = |name: &[u8]| {
+        let attr = fs.lookup(ROOT, name).expect("there");
+        fs.large_file(attr.ino).expect("known")
+    };
+    let file = LargeFile { id, len: PLAIN_LEN_MIN };
+    for (_, name, _) in names {
+        assert_eq!(large(name), Some(file));
+    }
+    for (_, name, _) in others.iter().chain(&links) {
+        assert_eq!(large(name), None);
+    }
+    assert!(matches!(fs.large_file(77), Err(FsError::UnknownInode(77))));
+}

@@ -18,6 +18,8 @@ mod errno;
 mod fs;
 mod inode;
 mod mountinfo;
+mod opens;
+mod plain;
 mod prefetch;
 mod safetensors;
 mod session;
@@ -31,6 +33,7 @@ use mega_storage::ObjectId;
 
 pub use counters::{Counters, Op};
 pub use mountinfo::FS_TYPE;
+pub use plain::{PLAIN_LEN_MIN, PlainCache, PlainCounts};
 pub use session::{MountError, Session, mount, unmount_path};
 
 /// Which blobs that are LFS pointers appear as the files that they point to.

@@ -13,6 +13,7 @@ use std::os::unix::net::UnixStream;
 use std::path::{Path, PathBuf};
 use std::process::{Command, Stdio};
 use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::thread::JoinHandle;
 use std::time::{Duration, Instant};
 
@@ -21,10 +22,11 @@ use parking_lot::{Condvar, Mutex};
 use rustix::mount::{MountFlags, UnmountFlags};
 use rustix::net::{RecvAncillaryBuffer, RecvAncillaryMessage, RecvFlags};
 
-use crate::adapter::{self, Serve};
+use crate::adapter::{self, Connected, PlainOpens, Serve};
 use crate::counters::Counters;
 use crate::fs::MountFs;
 use crate::mountinfo::{FS_TYPE, MountEntry, mount_at, resolve};
+use crate::plain::PlainCache;
 use crate::{MountOptions, ViewSpec};
 
 /// How long a dropped session waits for readers before it leaves them to the end of the process.
@@ -130,6 +132,9 @@ struct State {
     ended: Mutex<Option<Option<String>>>,
     end: Condvar,
     counters: Arc<Counters>,
+    plain_refusal: Option<io::Error>,
+    /// Calls off the plain copies that this mount wants.
+    stop_copying: Arc<AtomicBool>,
 }
 
 /// A live mount. Dropping it unmounts.
@@ -141,6 +146,9 @@ pub struct Session {
 /// Mounts `view` on the directory `mountpoint`, which has to be empty. Blocks until the kernel has
 /// shaken hands; from then on the mount answers.
 ///
+/// With `plain`, large files that are opened get a copy there, and those that have one the kernel
+/// reads by itself, when it can: see [`Session::plain_refusal`].
+///
 /// # Errors
 /// [`MountError`]; nothing is left mounted then.
 pub fn mount(
@@ -148,16 +156,18 @@ pub fn mount(
     view: ViewSpec,
     mountpoint: &Path,
     options: &MountOptions,
+    plain: Option<Arc<PlainCache>>,
 ) -> Result<Session, MountError> {
     let path = prepare(mountpoint)?;
     let counters = Arc::new(Counters::default());
     let source = source_name(&view.label);
     let device = attach(&path, &source, options.allow_other)?;
+    let stop_copying = Arc::new(AtomicBool::new(false));
+    let opens = plain.map(|cache| PlainOpens::new(cache, store.clone(), stop_copying.clone()));
     let fs = MountFs::new(store, view, options);
-    let threads = options.thread_count;
-    let connected = adapter::connect(fs, device, options.allow_other, threads, counters.clone());
-    let started =
-        connected.map_err(MountError::io("talking to the kernel about", &path)).and_then(|serve| {
+    let connected = adapter::connect(fs, device, options, counters.clone(), opens);
+    let started = connected.map_err(MountError::io("talking to the kernel about", &path)).and_then(
+        |Connected { serve, plain_refusal }| {
             let entry = own_mount(&path)?.ok_or(MountError::NotMounted { path: path.clone() })?;
             raise_read_ahead(entry.device, options.kernel_read_ahead_kb);
             let state = State {
@@ -166,9 +176,12 @@ pub fn mount(
                 ended: Mutex::new(None),
                 end: Condvar::new(),
                 counters,
+                plain_refusal,
+                stop_copying,
             };
             start(Arc::new(state), serve)
-        });
+        },
+    );
     started.inspect_err(|_| {
         let _ = detach(&path);
     })
@@ -215,6 +228,13 @@ impl Session {
         &self.state.counters
     }
 
+    /// Why the kernel takes no plain copies although they were asked for: it is older than Linux
+    /// 6.9, the process lacks CAP_SYS_ADMIN, or the directory is on a stacked filesystem. The mount
+    /// is one without, then.
+    pub fn plain_refusal(&self) -> Option<&io::Error> {
+        self.state.plain_refusal.as_ref()
+    }
+
     /// Blocks until the mount is gone, whoever unmounts it, and the last reader has closed its
     /// files.
     pub fn wait(&self) {
@@ -245,6 +265,7 @@ impl Session {
         if self.state.ended.lock().is_some() {
             return Ok(());
         }
+        self.state.stop_copying.store(true, Ordering::Relaxed);
         self.state.detach_own()
     }
 }

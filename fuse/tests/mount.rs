@@ -45,7 +45,7 @@ fn try_mount(
         gid: rustix::process::getgid().as_raw(),
     };
     let options = MountOptions { lfs: LfsMode::All, ..MountOptions::default() };
-    mega_fuse::mount(store, view, on, &options)
+    mega_fuse::mount(store, view, on, &options, None)
 }
 
 fn mount(store: Arc<dyn ReadStore>, root_tree: ObjectId, on: &Path) -> Session {

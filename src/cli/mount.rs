@@ -9,7 +9,7 @@ use std::os::unix::process::CommandExt;
 use std::path::{Path, PathBuf};
 use std::process::{Command, Stdio};
 
-use mega_fuse::MountOptions;
+use mega_fuse::{MountOptions, PlainCounts};
 use mega_storage::{FetchCounts, RepoName, StoreError};
 use serde::Serialize;
 
@@ -41,6 +41,13 @@ const LOG_LEN_MAX: u64 = 16 << 20;
 /// when they are opened, of LFS files the parts that programs touch. What has come is verified and
 /// kept, in a repository of this store that is named after host and path.
 ///
+/// With --plain the kernel reads large LFS files at the speed of a plain file: those of 16 MiB and
+/// more that are opened get a copy in cache/plain of the store, made and verified in the
+/// background, and the next opening that finds the file closed reads it without this program. The
+/// copies of all mounts of the store take at most SIZE, as the last mount said; those opened
+/// longest ago go first. In return every opening of any file is a request, which slows programs
+/// that open thousands. It needs root and Linux 6.9.
+///
 /// For /etc/fstab, link mount.mega in /sbin to this program and write
 ///   team/model@v1.0  /mnt/model  mega  store=/data/models,allow_other,_netdev  0  0
 /// For systemd, see mega-store-mount@.service.
@@ -51,8 +58,10 @@ Examples:
   mega-store mount model@v1.0 /mnt/model --allow-other
   mega-store mount model@HEAD~2 /mnt/old --foreground    until Ctrl-C
   mega-store mount https://host/team/model.git@v1.0 /mnt/model
+  mega-store mount model /mnt/model --plain 40g
 
-With --json one object: repo, revision, commit, dir, lfs, allow_other, requests, fetched.")]
+With --json one object: repo, revision, commit, dir, lfs, allow_other, requests, fetched, plain
+{limit, copies, bytes, written, removed, opened}: the plain copies, of all mounts of the store.")]
 pub(super) struct Args {
     /// A repository here or on a server, and a revision of it: HEAD when it is not given
     #[arg(value_name = "NAME[@REV]|http(s)://HOST/NAME.git[@REV]", value_parser = parse::place)]
@@ -65,6 +74,9 @@ pub(super) struct Args {
     /// Which LFS files appear as their content
     #[arg(long, value_enum, default_value = "attr")]
     lfs: Lfs,
+    /// Keep plain copies of large LFS files: bytes, or with k, m or g, as 40g
+    #[arg(long, value_name = "SIZE", value_parser = parse::size)]
+    plain: Option<u64>,
     /// Serve the mount in this process, until Ctrl-C or its end
     #[arg(long)]
     foreground: bool,
@@ -110,6 +122,7 @@ pub(super) fn run(args: &Args, context: &Context<'_>) -> Exit {
             dir: absolute(&args.dir).into(),
             allow_other: args.allow_other,
             lfs: args.lfs.mode(),
+            plain_len: args.plain,
         }),
     );
     if args.daemon || args.foreground {
@@ -161,6 +174,9 @@ fn start_daemon(args: &Args, context: &Context<'_>) -> Exit {
     command.args(["mount", "--daemon", "--lfs", args.lfs.as_str()]);
     if args.allow_other {
         command.arg("--allow-other");
+    }
+    if let Some(len) = args.plain {
+        command.arg("--plain").arg(len.to_string());
     }
     if context.global.json {
         command.arg("--json");
@@ -222,10 +238,11 @@ pub(super) fn answer(
         revision: call.revision.clone(),
         dir: call.dir.to_path(),
         options: MountOptions { allow_other, lfs, ..MountOptions::default() },
+        plain_len: call.plain_len,
         git,
     };
     let info = node.mounts().mount(node, &request)?;
-    if let Some(note) = &info.note {
+    for note in &info.notes {
         out.note(format_args!("{note}"));
     }
     let row = MountRow::new(&info);
@@ -249,6 +266,32 @@ pub(super) struct MountRow {
     requests: BTreeMap<&'static str, u64>,
     /// What was fetched of a repository that is filled as it is read.
     fetched: Option<Fetched>,
+    /// The plain copies, when the mount uses them.
+    plain: Option<Plain>,
+}
+
+/// Plain copies of large files.
+#[derive(Serialize)]
+struct Plain {
+    limit: u64,
+    copies: u64,
+    bytes: u64,
+    written: u64,
+    removed: u64,
+    opened: u64,
+}
+
+impl From<PlainCounts> for Plain {
+    fn from(counts: PlainCounts) -> Self {
+        Self {
+            limit: counts.limit_len,
+            copies: counts.copies,
+            bytes: counts.len,
+            written: counts.written,
+            removed: counts.removed,
+            opened: counts.opened,
+        }
+    }
 }
 
 /// What was fetched since the repository was opened.
@@ -292,6 +335,7 @@ impl MountRow {
             allow_other: info.options.allow_other,
             requests: info.requests.iter().copied().collect(),
             fetched: info.fetched.map(Fetched::from),
+            plain: info.plain.map(Plain::from),
         }
     }
 }

@@ -48,7 +48,8 @@ pub(super) fn translate(args: Vec<OsString>) -> Result<Vec<OsString>, Exit> {
         code: USAGE,
         error: Some(format!("mount.mega: {error}")),
         hint: Some(
-            "mount.mega NAME[@REV] DIR -o store=DIR,allow_other,lfs=all|attr|off".to_owned(),
+            "mount.mega NAME[@REV] DIR -o store=DIR,allow_other,lfs=all|attr|off,plain=SIZE"
+                .to_owned(),
         ),
     })
 }
@@ -104,6 +105,7 @@ impl Helper {
         for option in self.options.iter().filter(|option| !option.is_empty()) {
             match option.split_once('=') {
                 Some(("store", path)) => global.extend(["--store".into(), path.into()]),
+                Some(("plain", size)) => local.extend(["--plain".into(), size.into()]),
                 Some(("lfs", mode)) => local.extend(["--lfs".into(), mode.into()]),
                 Some((key, _)) if key.starts_with("x-") || key == "comment" => {}
                 None if option == "allow_other" => local.push("--allow-other".into()),
@@ -139,6 +141,10 @@ mod tests {
             (
                 &["/sbin/mount.mega", "a/b@v1", "/mnt", "-o", "store=/s,allow_other,lfs=all"][..],
                 "mega-store --store /s mount --allow-other --lfs all -- a/b@v1 /mnt",
+            ),
+            (
+                &["mount.mega", "a", "/mnt", "-o", "plain=20g"],
+                "mega-store mount --plain 20g -- a /mnt",
             ),
             (&["mount.mega", "a", "/mnt", "-n", "-v"], "mega-store mount -- a /mnt"),
             (&["mount.mega", "-oro,noatime", "a", "/m"], "mega-store mount -- a /m"),

@@ -82,6 +82,23 @@ pub(super) fn byte_range(text: &str, len: u64) -> Option<(u64, u64)> {
     Some((from, count))
 }
 
+/// Bytes, with `k`, `m`, `g` or `t` behind the number for 1024 and its powers, as in settings.
+pub(super) fn size(text: &str) -> Result<u64, String> {
+    let wrong = || "a size is a number of bytes, or one with k, m, g or t behind it".to_owned();
+    let (digits, shift) = match text.as_bytes().last() {
+        Some(b'k' | b'K') => (&text[..text.len() - 1], 10),
+        Some(b'm' | b'M') => (&text[..text.len() - 1], 20),
+        Some(b'g' | b'G') => (&text[..text.len() - 1], 30),
+        Some(b't' | b'T') => (&text[..text.len() - 1], 40),
+        Some(b'0'..=b'9') => (text, 0),
+        Some(_) | None => return Err(wrong()),
+    };
+    if !digits.bytes().all(|b| b.is_ascii_digit()) {
+        return Err(wrong());
+    }
+    digits.parse::<u64>().ok().and_then(|n| n.checked_mul(1 << shift)).ok_or_else(wrong)
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -106,6 +123,24 @@ mod tests {
         assert_eq!(parts("a/b@v1"), Ok(("a/b".into(), "v1".into())));
         for bad in ["http://h/a", "http://h/a.git@", "https://", "http://h/a@v1"] {
             assert!(place(bad).is_err(), "{bad}");
+        }
+    }
+
+    #[test]
+    fn sizes_have_suffixes() {
+        let sizes = [
+            ("0", 0),
+            ("1234", 1234),
+            ("500m", 500 << 20),
+            ("2G", 2 << 30),
+            ("7k", 7168),
+            ("1t", 1 << 40),
+        ];
+        for (text, len) in sizes {
+            assert_eq!(size(text), Ok(len));
+        }
+        for bad in ["", "g", "-1", "+1", "1p", "1.5g", "1 g", "99999999999g", "1gg", "é"] {
+            assert!(size(bad).is_err(), "{bad}");
         }
     }
 

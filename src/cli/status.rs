@@ -11,7 +11,8 @@ use crate::node::{Node, NodeError};
 #[command(after_long_help = "\
 With --json one object: store, version, format, holder {pid, command, keeps_mounts} (null when no
 other process has the store open), repos, bytes, mounts [{repo, revision, commit, dir, lfs,
-allow_other, requests}]: requests is what the kernel has asked of the mount so far, by kind.")]
+allow_other, requests, fetched, plain}]: requests is what the kernel has asked of the mount so far,
+by kind.")]
 pub(super) struct Args {}
 
 impl Args {

@@ -237,6 +237,9 @@ pub struct MountCall {
     pub allow_other: bool,
     /// Which LFS pointers appear as their content.
     pub lfs: LfsMode,
+    /// Most bytes of plain copies of large files; none are kept without it.
+    #[serde(default)]
+    pub plain_len: Option<u64>,
 }
 
 /// Which LFS pointers appear as their content in a mount.

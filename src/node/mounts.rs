@@ -1,11 +1,12 @@
 //! The mounts that this process serves.
 
+use std::io;
 use std::path::{Path, PathBuf};
-use std::sync::Arc;
+use std::sync::{Arc, Weak};
 use std::thread;
 use std::time::Duration;
 
-use mega_fuse::{MountOptions, Session, ViewSpec};
+use mega_fuse::{MountOptions, PlainCache, PlainCounts, Session, ViewSpec};
 use mega_storage::object::{ObjectKind, commit_info};
 use mega_storage::{
     FetchCounts, ObjectId, ReadThrough, RepoId, RepoName, StoreError, peel, resolve_revision,
@@ -27,6 +28,8 @@ pub struct MountRequest {
     pub dir: PathBuf,
     /// How.
     pub options: MountOptions,
+    /// Most bytes of plain copies of large files, of all mounts; without it this mount uses none.
+    pub plain_len: Option<u64>,
     /// Git in the environment of whoever asked: it finds passwords for servers.
     pub git: Git,
 }
@@ -52,14 +55,17 @@ pub struct MountInfo {
     pub requests: Vec<(&'static str, u64)>,
     /// What was fetched of a partial repository since it was opened, by all its mounts.
     pub fetched: Option<FetchCounts>,
+    /// The plain copies of all mounts, when this one uses them.
+    pub plain: Option<PlainCounts>,
     /// What the person should know of it.
-    pub note: Option<String>,
+    pub notes: Vec<String>,
 }
 
 struct Live {
     info: MountInfo,
     through: Option<Arc<ReadThrough>>,
     session: Session,
+    plain: Option<Arc<PlainCache>>,
 }
 
 type OnChange = Box<dyn Fn() + Send + Sync>;
@@ -75,6 +81,8 @@ struct Inner {
     live: Mutex<Vec<Arc<Live>>>,
     changed: Condvar,
     on_change: Mutex<Option<OnChange>>,
+    /// One for all mounts that use it; gone with the last.
+    plain: Mutex<Weak<PlainCache>>,
 }
 
 impl Mounts {
@@ -94,6 +102,7 @@ impl Mounts {
             .map(|live| MountInfo {
                 requests: asked(live),
                 fetched: fetched(live),
+                plain: live.plain.as_ref().map(|plain| plain.counts()),
                 ..live.info.clone()
             })
             .collect()
@@ -126,7 +135,19 @@ impl Mounts {
             uid: rustix::process::geteuid().as_raw(),
             gid: rustix::process::getegid().as_raw(),
         };
-        let session = mega_fuse::mount(reader, view, &request.dir, &request.options)?;
+        let mut notes = Vec::from_iter(note);
+        let plain = request.plain_len.and_then(|len| {
+            self.plain(node, len)
+                .inspect_err(|error| notes.push(format!("no plain copies: cache/plain: {error}")))
+                .ok()
+        });
+        let (dir, options) = (&request.dir, &request.options);
+        let session = mega_fuse::mount(reader, view, dir, options, plain.clone())?;
+        let refusal = session.plain_refusal();
+        notes.extend(refusal.map(|error| {
+            format!("no plain copies: they need root (CAP_SYS_ADMIN) and Linux 6.9: {error}")
+        }));
+        let plain = plain.filter(|_| refusal.is_none());
         let info = MountInfo {
             repo_id: repo.id,
             repo: repo.name,
@@ -137,10 +158,27 @@ impl Mounts {
             options: request.options,
             requests: Vec::new(),
             fetched: through.as_ref().map(|through| through.counts()),
-            note,
+            plain: plain.as_ref().map(|plain| plain.counts()),
+            notes,
         };
-        self.keep(Live { info: info.clone(), through, session })?;
+        self.keep(Live { info: info.clone(), through, session, plain })?;
         Ok(info)
+    }
+
+    /// The plain copies of the store, at most `limit_len` bytes of them from now on.
+    fn plain(&self, node: &Node, limit_len: u64) -> io::Result<Arc<PlainCache>> {
+        let mut shared = self.inner.plain.lock();
+        let plain = match shared.upgrade() {
+            Some(plain) => plain,
+            None => {
+                let store = node.store();
+                let dir = store.path().join("cache/plain");
+                Arc::new(PlainCache::open(&dir, store.tmp())?)
+            }
+        };
+        plain.set_limit(limit_len);
+        *shared = Arc::downgrade(&plain);
+        Ok(plain)
     }
 
     /// Keeps the mount and a thread that notices its end.

@@ -173,11 +173,11 @@ def fresh(path):
 class Mount:
     """A mount of a repository, served by a process of its own."""
 
-    def __init__(self, program, store, name, folder):
+    def __init__(self, program, store, name, folder, *more):
         self.folder = Path(folder)
         self.folder.mkdir(parents=True, exist_ok=True)
         self.program, self.store = program, str(store)
-        words = [program, "--store", str(store), "mount", "--foreground", name, str(folder)]
+        words = [program, "--store", str(store), "mount", "--foreground", *more, name, str(folder)]
         self.log = tempfile.TemporaryFile()
         self.start = time.monotonic()
         self.process = subprocess.Popen(words, stdin=subprocess.DEVNULL, stdout=self.log, stderr=self.log)
@@ -196,11 +196,14 @@ class Mount:
         """Its peak memory."""
         return peak_of(self.process.pid)
 
+    def status(self):
+        """What the program says of its first mount."""
+        words = [self.program, "--store", self.store, "--json", "status"]
+        return next(iter(json.loads(subprocess.check_output(words))["mounts"]), {})
+
     def requests(self):
         """What the kernel has asked of the mount so far, by kind; waits for nothing, counts no forgets."""
-        words = [self.program, "--store", self.store, "--json", "status"]
-        answer = json.loads(subprocess.check_output(words))
-        asked = next((mount.get("requests") or {} for mount in answer["mounts"]), {})
+        asked = self.status().get("requests") or {}
         return {kind: count for kind, count in asked.items() if kind != "forget"}
 
     def end(self):
