@@ -233,6 +233,13 @@ impl RefStore {
         Ok(())
     }
 
+    /// A number that changes with every change of a reference, before that is acknowledged, and
+    /// that no two stores of this process share. What was read after it was asked for holds for as
+    /// long as it stays the same.
+    pub fn version(&self) -> u64 {
+        self.db.refs_version()
+    }
+
     /// The queue of what transactions changed.
     pub fn outbox(&self) -> Outbox {
         Outbox::new(self.db.clone())

@@ -181,6 +181,11 @@ impl RepoSettings {
         pattern::is_hidden(name.as_bytes(), &self.hide_from_fetch)
     }
 
+    /// Which references fetches do not see, as patterns.
+    pub fn hidden_from_fetch(&self) -> &[String] {
+        &self.hide_from_fetch
+    }
+
     /// Whether pushes neither see nor change the reference.
     pub fn hides_from_push(&self, name: &RefName) -> bool {
         pattern::is_hidden(name.as_bytes(), &self.hide_from_push)

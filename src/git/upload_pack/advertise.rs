@@ -36,10 +36,9 @@ pub fn advertise(service: &Service<'_>, out: &mut dyn Write) -> Result<(), GitEr
         }
         Protocol::V0 | Protocol::V1 => {
             let refs = VisibleRefs::read(service)?;
-            let ids: Vec<ObjectId> = refs.list.iter().map(|r| r.id).collect();
-            let peeled = Peeled::read(service.store, &ids)?;
+            let peeled = refs.peeled(service.store)?;
             let is_named = service.protocol == Protocol::V1;
-            references(&mut out, &refs, &peeled, is_named).map_err(GitError::gone)?;
+            references(&mut out, &refs, peeled, is_named).map_err(GitError::gone)?;
         }
     }
     out.flush().map_err(GitError::gone)

@@ -51,13 +51,17 @@ impl LsRefs {
 
     /// Answers it: `HEAD` first, the others by name.
     pub(super) fn answer(&self, service: &Service<'_>, out: &mut dyn Write) -> Result<(), Stop> {
-        let mut refs = VisibleRefs::read(service)?;
-        refs.list.retain(|r| self.matches(r.name.as_bytes()));
-        let peeled = if self.peel {
-            let ids: Vec<ObjectId> = refs.list.iter().map(|r| r.id).collect();
-            Peeled::read(service.store, &ids)?
+        let refs = VisibleRefs::read(service)?;
+        let matching = || refs.list.iter().filter(|r| self.matches(r.name.as_bytes()));
+        let some;
+        let peeled = if !self.peel {
+            None
+        } else if self.prefixes.is_empty() {
+            Some(refs.peeled(service.store)?)
         } else {
-            Peeled::default()
+            let ids: Vec<ObjectId> = matching().map(|r| r.id).collect();
+            some = Peeled::read(service.store, &ids)?;
+            Some(&some)
         };
         let mut lines = PktWriter::new(out);
         if let Some(branch) = &refs.unborn_head
@@ -68,8 +72,9 @@ impl LsRefs {
             let line = [b"unborn HEAD symref-target:", branch.as_bytes()].concat();
             lines.text(line).map_err(Stop::gone)?;
         }
-        for r in &refs.list {
-            lines.text(self.line(r, peeled.target(&r.id))).map_err(Stop::gone)?;
+        for r in matching() {
+            let target = peeled.and_then(|peeled| peeled.target(&r.id));
+            lines.text(self.line(r, target)).map_err(Stop::gone)?;
         }
         lines.flush().map_err(Stop::gone)
     }

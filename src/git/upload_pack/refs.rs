@@ -4,11 +4,12 @@
 //! is remembered as unborn. Objects are not looked at until [`VisibleRefs::peeled`] is asked.
 
 use std::collections::{BTreeMap, HashMap};
-use std::sync::Arc;
+use std::sync::{Arc, OnceLock};
 
 use mega_storage::object::tag_target;
 use mega_storage::{
-    ObjectId, ObjectKind, RefName, RefTarget, SYMREF_HOPS_MAX, Store, StoreError, TAG_DEPTH_MAX,
+    ObjectId, ObjectKind, RefName, RefTarget, RepoId, SYMREF_HOPS_MAX, Store, StoreError,
+    TAG_DEPTH_MAX,
 };
 use parking_lot::Mutex;
 
@@ -29,13 +30,57 @@ pub(super) struct VisibleRefs {
     pub(super) list: Vec<VisibleRef>,
     /// The branch on which `HEAD` stands, when that does not exist yet.
     pub(super) unborn_head: Option<RefName>,
+    peeled: OnceLock<Peeled>,
 }
 
+/// A list that was read.
+struct Recent {
+    version: u64,
+    repo: RepoId,
+    hidden: Vec<String>,
+    refs: Arc<VisibleRefs>,
+}
+
+/// Lists of references as they are now: one clone asks for its list three times, and many clients
+/// ask often.
+static RECENT: Mutex<Vec<Recent>> = Mutex::new(Vec::new());
+/// Lists kept,
+const RECENT_COUNT: usize = 16;
+/// and references in them all.
+const RECENT_REFS_MAX: usize = 1 << 16;
+
 impl VisibleRefs {
-    /// Reads them.
-    pub(super) fn read(service: &Service<'_>) -> Result<Self, StoreError> {
-        let all = service.store.refs().list(service.repo.id, b"")?;
-        Ok(Self::choose(&all, &|name| service.settings.hides_from_fetch(name)))
+    /// Reads them, or finds them as they were read since the last change.
+    pub(super) fn read(service: &Service<'_>) -> Result<Arc<Self>, StoreError> {
+        let (version, repo) = (service.store.refs().version(), service.repo.id);
+        let hidden = service.settings.hidden_from_fetch();
+        let is_it = |r: &&Recent| r.version == version && r.repo == repo && r.hidden == hidden;
+        if let Some(recent) = RECENT.lock().iter().find(is_it) {
+            return Ok(recent.refs.clone());
+        }
+        let all = service.store.refs().list(repo, b"")?;
+        let refs = Arc::new(Self::choose(&all, &|name| service.settings.hides_from_fetch(name)));
+        let mut lists = RECENT.lock();
+        lists.retain(|recent| recent.version == version);
+        lists.push(Recent { version, repo, hidden: hidden.to_vec(), refs: refs.clone() });
+        let mut count: usize = lists.iter().map(|recent| recent.refs.list.len()).sum();
+        while lists.len() > RECENT_COUNT || count > RECENT_REFS_MAX {
+            count -= lists.remove(0).refs.list.len();
+        }
+        Ok(refs)
+    }
+
+    /// What all of them lead to when they are annotated tags.
+    ///
+    /// # Errors
+    /// As [`Peeled::read`].
+    pub(super) fn peeled(&self, store: &Store) -> Result<&Peeled, StoreError> {
+        if let Some(peeled) = self.peeled.get() {
+            return Ok(peeled);
+        }
+        let ids: Vec<ObjectId> = self.list.iter().map(|r| r.id).collect();
+        let peeled = Peeled::read(store, &ids)?;
+        Ok(self.peeled.get_or_init(|| peeled))
     }
 
     /// Those of `all`, which is sorted by name, that are not hidden.
@@ -110,7 +155,7 @@ static KNOWN: Mutex<BTreeMap<ObjectId, Arc<[ObjectId]>>> = Mutex::new(BTreeMap::
 const KNOWN_MAX: usize = 1 << 16;
 
 /// What annotated tags lead to.
-#[derive(Debug, Default)]
+#[derive(Clone, Debug, Default)]
 pub(super) struct Peeled {
     /// For each object those that it leads to, itself left out; empty for what is no tag.
     chains: HashMap<ObjectId, Arc<[ObjectId]>>,
@@ -210,5 +255,51 @@ mod tests {
         let visible = VisibleRefs::choose(&all, &|_| false);
         assert!(visible.list.is_empty());
         assert_eq!(visible.unborn_head, Some(name("refs/heads/main")));
+    }
+
+    #[test]
+    fn a_list_is_read_once_for_each_change_and_each_view() {
+        use mega_storage::{
+            Expect, NoProgress, RefEdit, RefTransaction, RepoName, RepoSettings, StoreOptions,
+            Visibility,
+        };
+
+        use crate::git::Protocol;
+        let dirs = [(); 2].map(|()| tempfile::tempdir().expect("a directory"));
+        let stores = dirs.each_ref().map(|dir| {
+            Store::create(&dir.path().join("s"), &StoreOptions::default()).expect("made")
+        });
+        let repo_name = RepoName::new("a").expect("a name");
+        let repos = stores
+            .each_ref()
+            .map(|store| store.repos().create(&repo_name, Visibility::Private).expect("made"));
+        let read = |index: usize, settings: &RepoSettings| {
+            let (store, repo) = (&stores[index], &repos[index]);
+            let service = Service::new(store, repo, settings, Protocol::V2, "x", &NoProgress);
+            VisibleRefs::read(&service.expect("whole")).expect("readable")
+        };
+        let point = |index: usize, branch: &str| {
+            let new = Some(RefTarget::Symbolic(name(branch)));
+            let edits = vec![RefEdit { name: RefName::head(), expect: Expect::Any, new }];
+            let transaction = RefTransaction { edits };
+            stores[index].refs().apply(repos[index].id, &transaction).expect("applied");
+        };
+        let all = RepoSettings::default();
+        point(0, "refs/heads/a");
+        point(1, "refs/heads/b");
+        let first = read(0, &all);
+        assert!(Arc::ptr_eq(&first, &read(0, &all)), "nothing has changed");
+        assert_eq!(first.unborn_head, Some(name("refs/heads/a")));
+        point(0, "refs/heads/c");
+        assert_eq!(read(0, &all).unborn_head, Some(name("refs/heads/c")));
+        let hiding = [("uploadpack.hideRefs".to_owned(), "HEAD".to_owned())];
+        let hiding = RepoSettings::new(hiding).expect("a pattern");
+        assert_eq!(read(0, &hiding).unborn_head, None);
+        assert_eq!(read(0, &all).unborn_head, Some(name("refs/heads/c")));
+        // A repository of the same number in another store.
+        assert_eq!(repos[0].id, repos[1].id);
+        assert_eq!(read(1, &all).unborn_head, Some(name("refs/heads/b")));
+        stores[0].repos().delete(&repo_name).expect("deleted");
+        assert_eq!(read(0, &all).unborn_head, None);
     }
 }

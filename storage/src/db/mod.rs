@@ -66,12 +66,16 @@ pub(crate) type Pinned<'a> = DBPinnableSlice<'a>;
 /// Key and value.
 pub(crate) type OwnedRow = (Box<[u8]>, Box<[u8]>);
 
+/// Counts changes of references in all stores of the process.
+static REFS_VERSION: AtomicU64 = AtomicU64::new(1);
+
 /// An open database.
 pub(crate) struct Db {
     inner: DB,
     tmp: PathBuf,
     commit: Mutex<()>,
     generation: AtomicU64,
+    refs_version: AtomicU64,
     drafts: Drafts,
     /// The owner's lock. Last, so that it is released after the database has closed.
     owner: OnceLock<OwnerLock>,
@@ -81,6 +85,7 @@ pub(crate) struct Db {
 pub(crate) struct Batch<'a> {
     db: &'a Db,
     inner: WriteBatch,
+    has_refs: bool,
 }
 
 impl Db {
@@ -128,6 +133,7 @@ impl Db {
             tmp: tmp.to_owned(),
             commit: Mutex::new(()),
             generation: AtomicU64::new(0),
+            refs_version: AtomicU64::new(REFS_VERSION.fetch_add(1, Ordering::Relaxed)),
             drafts: Drafts::default(),
             owner: OnceLock::new(),
         })
@@ -157,6 +163,12 @@ impl Db {
     /// Counts ingestions of objects: if it is unchanged, what was absent still is.
     pub(crate) fn generation(&self) -> u64 {
         self.generation.load(Ordering::Acquire)
+    }
+
+    /// Changes with every change of a reference, before that is acknowledged, and is the same in no
+    /// two stores of the process. What was read after it was asked for holds while it stays.
+    pub(crate) fn refs_version(&self) -> u64 {
+        self.refs_version.load(Ordering::Acquire)
     }
 
     /// Says that objects have landed. Call with the commit lock held.
@@ -244,14 +256,15 @@ impl Db {
 
     /// Starts a batch.
     pub(crate) fn batch(&self) -> Batch<'_> {
-        Batch { db: self, inner: WriteBatch::default() }
+        Batch { db: self, inner: WriteBatch::default(), has_refs: false }
     }
 
     /// Writes a batch, all or nothing.
     pub(crate) fn commit(&self, batch: Batch<'_>, durability: Durability) -> Result<()> {
         loop {
             let copy = WriteBatch::from_data(batch.inner.data());
-            if self.try_commit(Batch { db: self, inner: copy }, durability)? {
+            let copy = Batch { db: self, inner: copy, has_refs: batch.has_refs };
+            if self.try_commit(copy, durability)? {
                 return Ok(());
             }
         }
@@ -270,7 +283,13 @@ impl Db {
             Durability::Logged => {}
             Durability::Unlogged => options.disable_wal(true),
         }
-        match self.inner.write_opt(batch.inner, &options) {
+        let written = self.inner.write_opt(batch.inner, &options);
+        if batch.has_refs {
+            // Whatever came of it: one that failed may be in the log.
+            let version = REFS_VERSION.fetch_add(1, Ordering::Relaxed);
+            self.refs_version.store(version, Ordering::Release);
+        }
+        match written {
             Ok(()) => Ok(true),
             Err(e) if e.kind() == ErrorKind::Incomplete && e.as_ref().contains("stall") => {
                 self.wait_for_room()?;
@@ -354,16 +373,19 @@ impl Db {
 impl Batch<'_> {
     /// Adds or replaces a row.
     pub(crate) fn put(&mut self, family: Family, key: &[u8], value: &[u8]) {
+        self.has_refs |= family == Family::Ref;
         self.inner.put_cf(self.db.handle(family), key, value);
     }
 
     /// Removes a row.
     pub(crate) fn delete(&mut self, family: Family, key: &[u8]) {
+        self.has_refs |= family == Family::Ref;
         self.inner.delete_cf(self.db.handle(family), key);
     }
 
     /// Removes all rows whose key starts with `prefix`.
     pub(crate) fn delete_prefix(&mut self, family: Family, prefix: &[u8]) {
+        self.has_refs |= family == Family::Ref;
         self.inner.delete_range_cf(self.db.handle(family), prefix, &upper_bound(prefix));
     }
 
