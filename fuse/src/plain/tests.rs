@@ -11,8 +11,8 @@ use tempfile::TempDir;
 use super::*;
 use crate::testing::MemStore;
 
-/// Longer than a chunk, so that a copy takes several.
-const LEN: u64 = 300_000;
+/// Longer than a chunk, and than a piece, so that a copy takes several.
+const LEN: u64 = (4 << 20) + 300_000;
 
 fn content(seed: u8) -> Vec<u8> {
     (0..LEN).map(|n| (n.wrapping_mul(0x9e37_79b9) >> 13) as u8 ^ seed).collect()
