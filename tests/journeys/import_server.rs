@@ -112,16 +112,13 @@ fn what_was_cut_off_goes_on() {
     let proxy = Proxy::start(server.address());
     let url = format!("{}/model.git", proxy.url);
     // Enough for git's part and two thirds of the file.
-    let stopped = proxy.stop_after(Way::Down, LEN as u64 * 2 / 3);
-    let mut cut = here.mega().args(["import", &url]).spawn().expect("started");
-    stopped.recv().expect("so many bytes");
-    cut.kill().expect("killed");
-    cut.wait().expect("ended");
-    proxy.go_on();
-    let before = proxy.count(Way::Down);
+    proxy.cut_after(Way::Down, LEN as u64 * 2 / 3);
     let run = here.run(&["import", &url]);
-    run.says(0, &["1 LFS file"]);
-    let moved = proxy.count(Way::Down) - before;
-    assert!(moved < LEN as u64 / 2, "{moved} bytes the second time");
+    if run.code == 1 {
+        run.says(1, &["1 LFS file", "could not be had", "hint: import again"]);
+        here.run(&["import", &url]).says(0, &["1 LFS file"]);
+    }
+    let moved = proxy.count(Way::Down);
+    assert!(moved < LEN as u64 * 5 / 4, "{moved} bytes for a file of {LEN}");
     assert!(cat(&here, "model") == content);
 }
