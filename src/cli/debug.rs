@@ -89,22 +89,18 @@ pub(super) fn answer_cat_batch(
     out: &Output<'_>,
 ) -> Result<Done, NodeError> {
     let objects = node.store().objects();
-    let mut answer = Vec::new();
     for line in ids.lines() {
         let bad = || NodeError::BadArgument { text: line.to_owned(), expected: "a SHA-1" };
         let id: ObjectId = line.parse().map_err(|_| bad())?;
         let object = if verify { objects.read_verified(&id)? } else { objects.read(&id)? };
-        answer.clear();
         match object {
             Some(object) => {
-                let head = format!("{id} {} {}\n", object.kind.as_str(), object.data.len());
-                answer.extend_from_slice(head.as_bytes());
-                answer.extend_from_slice(&object.data);
-                answer.push(b'\n');
+                out.line(format_args!("{id} {} {}", object.kind.as_str(), object.data.len()))?;
+                out.bytes(&object.data)?;
+                out.bytes(b"\n")?;
             }
-            None => answer.extend_from_slice(format!("{id} missing\n").as_bytes()),
+            None => out.line(format_args!("{id} missing"))?,
         }
-        out.bytes(&answer)?;
     }
     Ok(Done::Whole)
 }

@@ -153,11 +153,13 @@ impl<'a> Output<'a> {
 
     /// Writes what was gathered.
     pub(super) fn flush(&self) -> Result<(), NodeError> {
-        let gathered = self.gathered.take();
+        let mut gathered = self.gathered.borrow_mut();
         if gathered.is_empty() {
             return Ok(());
         }
-        self.reply.out(&gathered).map_err(NodeError::Output)
+        let sent = self.reply.out(&gathered).map_err(NodeError::Output);
+        gathered.clear();
+        sent
     }
 
     /// A line of words, not of the answer.

@@ -96,7 +96,7 @@ impl Db {
         mode: OpenMode,
         block_cache_len: usize,
     ) -> Result<Self> {
-        let cache = Cache::new_lru_cache(block_cache_len);
+        let cache = Cache::new_hyper_clock_cache(block_cache_len, 0);
         let plain = Options::default();
         let mut options = plain.clone();
         options.create_if_missing(mode == OpenMode::Create);
