@@ -9,6 +9,7 @@
 //! 4 node        the open store, its mounts, import and export: the only room that joins the others
 //! 3 http        the server: routes, who may, git and LFS over HTTP
 //! 2 git lfs     repositories and LFS content that are elsewhere
+//!   swarm       chunks and objects from peers
 //! 1 config      where the store is
 //!   control     the socket to the process that has the store open
 //!   [mega_fuse] a revision as a directory, [mega_storage] the engine
@@ -26,3 +27,4 @@ pub mod git;
 pub mod http;
 pub mod lfs;
 pub mod node;
+pub mod swarm;

@@ -58,6 +58,12 @@ impl Args {
         value.parse().map(Some).map_err(|_| format!("{name} cannot be '{value}'"))
     }
 
+    /// Takes every word after the first `--`, and the `--` itself. Ask for it before anything else.
+    pub fn rest(&mut self) -> Vec<String> {
+        let at = self.words.iter().position(|word| word == "--").unwrap_or(self.words.len());
+        self.words.split_off(at).into_iter().skip(1).collect()
+    }
+
     /// Refuses words that are left over.
     ///
     /// # Errors
@@ -85,6 +91,14 @@ mod tests {
         assert!(args.flag("--quiet"));
         assert_eq!(args.required("OUT"), Ok("out".to_owned()));
         assert_eq!(args.finish(), Ok(()));
+    }
+
+    #[test]
+    fn the_rest_is_left_alone() {
+        let mut args = args("host --seed 7 -- sh --seed -- x");
+        assert_eq!(args.rest(), ["sh", "--seed", "--", "x"]);
+        assert_eq!(args.option::<u64>("--seed"), Ok(Some(7)));
+        assert_eq!((args.rest(), args.required("HOST")), (vec![], Ok("host".to_owned())));
     }
 
     #[test]

@@ -1,5 +1,5 @@
 //! The project's own tasks: house rules as a test, deterministic corpora, torture of the real
-//! program.
+//! program, a network to run it in.
 //!
 //! Invariant: needs nothing of the engine, so that `cargo x tidy` runs in seconds on a cold
 //! checkout.
@@ -10,6 +10,7 @@ pub mod args;
 pub mod corpus;
 pub mod fuzz;
 pub mod licences;
+pub mod netlab;
 pub mod random;
 pub mod tidy;
 pub mod torture;

@@ -1,11 +1,11 @@
 //! `cargo x TASK`: one door to the project's own tasks.
 //!
-//! Exit code 0: done; 1: the answer is no, or it failed; 2: usage.
+//! Exit code 0: done; 1: the answer is no, or it failed; 2: usage. `netlab` has more of them.
 
 use std::process::ExitCode;
 
 use mega_tools::args::Args;
-use mega_tools::{corpus, fuzz, licences, tidy, torture};
+use mega_tools::{corpus, fuzz, licences, netlab, tidy, torture};
 
 const USAGE: &str = "\
 cargo x TASK
@@ -27,6 +27,7 @@ cargo x TASK
                                    --served: a server, during pushes and LFS uploads
   powercut --program BIN [--served] [--rounds 20] [--seed S] [--dir DIR]
                                    cuts the power under the same on a loop image (root only)
+  netlab lab|exec|PROBE ...        hosts with links as bad as asked (root only; netlab alone: how)
 ";
 
 fn main() -> ExitCode {
@@ -35,15 +36,17 @@ fn main() -> ExitCode {
         eprint!("{USAGE}");
         return ExitCode::from(2);
     };
+    let done = |()| ExitCode::SUCCESS;
     let result = match task.as_str() {
-        "tidy" => tidy::run(args),
-        "licences" => licences::run(args),
-        "weights" => corpus::weights::run(args),
-        "repo" => corpus::repo::run(args),
-        "tree" => corpus::tree::run(args),
-        "fuzz" => fuzz::run(args),
-        "killnine" => torture::killnine::run(args),
-        "powercut" => torture::powercut::run(args),
+        "tidy" => tidy::run(args).map(done),
+        "licences" => licences::run(args).map(done),
+        "weights" => corpus::weights::run(args).map(done),
+        "repo" => corpus::repo::run(args).map(done),
+        "tree" => corpus::tree::run(args).map(done),
+        "fuzz" => fuzz::run(args).map(done),
+        "killnine" => torture::killnine::run(args).map(done),
+        "powercut" => torture::powercut::run(args).map(done),
+        "netlab" => netlab::run(args),
         "help" | "--help" | "-h" => {
             print!("{USAGE}");
             return ExitCode::SUCCESS;
@@ -54,7 +57,7 @@ fn main() -> ExitCode {
         }
     };
     match result {
-        Ok(()) => ExitCode::SUCCESS,
+        Ok(code) => code,
         Err(message) => {
             eprintln!("cargo x {task}: {message}");
             ExitCode::FAILURE

@@ -1,0 +1,1 @@
+//! The key that makes this store a peer.

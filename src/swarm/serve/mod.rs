@@ -1,0 +1,1 @@
+//! Answers peers from the store.

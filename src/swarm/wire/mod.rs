@@ -1,0 +1,1 @@
+//! The exchange protocol: frames and messages over slices, without I/O.
