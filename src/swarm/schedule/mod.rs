@@ -49,6 +49,8 @@ mod progress;
 mod queue;
 mod random;
 mod request;
+#[cfg(test)]
+mod sim;
 mod timers;
 mod urgent;
 mod wants;
