@@ -42,7 +42,7 @@ impl Schedule {
         peer.bucket.fill(now);
         let allowed = self.bucket.room().min(peer.bucket.room());
         let room = peer.bulk_room().min(BULK_LEN_MAX);
-        if room == 0 || is_held {
+        if room == 0 || is_held || peer.is_draining(now) {
             return false;
         }
         let is_idle = peer.idle_epoch == Some(epoch);

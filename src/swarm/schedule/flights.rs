@@ -43,6 +43,7 @@ impl Schedule {
             let (offset, len) = (wanted.offset, wanted.chunk.len);
             let Some(peer) = self.peers.get_mut(&key) else { return };
             let due_at = now.saturating_add(peer.finish_us(u64::from(len), now));
+            let is_alone = peer.begins_alone(now);
             let line = peer.line_mut(lane);
             if line.len == 0 {
                 line.since = now;
@@ -51,7 +52,7 @@ impl Schedule {
             peer.bucket.charge(u64::from(len));
             self.bucket.charge(u64::from(len));
             let state = ItemState::Wanted;
-            items.push(Item { handle, offset, len, state, asked_at: now, due_at });
+            items.push(Item { handle, offset, len, state, asked_at: now, due_at, is_alone });
         }
         if items.is_empty() {
             return;
@@ -156,7 +157,11 @@ impl Schedule {
             return;
         }
         peer.failures_in_row = 0;
-        peer.meter.came(now, u64::from(item.len), peer.rtt_us);
+        let len = u64::from(item.len);
+        peer.meter.came(now, len, peer.rtt_us);
+        if item.is_alone {
+            peer.lagged(now - item.asked_at, len, now);
+        }
         if peer.in_flight_len() == 0 {
             peer.meter.dry(now);
         }

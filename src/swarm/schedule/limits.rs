@@ -44,6 +44,13 @@ pub(super) const RATE_GUESS: u64 = 2 << 20;
 pub(super) const RTT_GUESS: Time = 50 * MS;
 /// No round trip is believed to be longer.
 pub(super) const RTT_MAX: Time = 10 * SECOND;
+/// What a peer takes beyond a round trip until the first byte comes is believed up to this.
+pub(super) const THINK_US_MAX: Time = SECOND / 2;
+/// How often that is measured: what is under way must have come to its end for it, so once in a
+/// while nothing is asked until it has.
+pub(super) const LAG_US: Time = 10 * SECOND;
+/// How long nothing is asked at most.
+pub(super) const DRAIN_US_MAX: Time = SECOND;
 /// Shortest stretch of time over which a rate is measured; a round trip when that is longer.
 pub(super) const METER_US_MIN: Time = 20 * MS;
 /// Longest such stretch.

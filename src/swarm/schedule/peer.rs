@@ -6,8 +6,9 @@ use super::bucket::Bucket;
 use super::chunks::Handle;
 use super::event::{FileKey, Lane, RequestKey, Time};
 use super::limits::{
-    LOW_WATER_PART, MS, QUEUE_US_BOUND, QUEUE_US_MAX, QUEUE_US_MIN, RATE_GUESS, REQUESTS_MAX,
-    RTT_GUESS, RTT_MAX, SILENCE_US, URGENT_LEN_MIN, WINDOW_LEN_MAX, WINDOW_LEN_MIN,
+    DRAIN_US_MAX, LAG_US, LOW_WATER_PART, MS, QUEUE_US_BOUND, QUEUE_US_MAX, QUEUE_US_MIN,
+    RATE_GUESS, REQUESTS_MAX, RTT_GUESS, RTT_MAX, SILENCE_US, THINK_US_MAX, URGENT_LEN_MIN,
+    WINDOW_LEN_MAX, WINDOW_LEN_MIN,
 };
 use super::meter::{Meter, per_second, scaled, time_of};
 use super::progress::PeerCounts;
@@ -37,8 +38,13 @@ pub(super) struct Line {
 pub(super) struct Peer {
     pub is_up: bool,
     pub is_relayed: bool,
-    /// Round trip, the shortest seen lately.
+    /// Round trip as the driver measures it, the shortest seen lately.
     pub rtt_us: Time,
+    /// From a request to its first byte with nothing else under way, the shortest seen lately; 0
+    /// while not known. The disk of the peer is in it, and its other readers are.
+    lag_us: Time,
+    /// When that was measured, or began to be.
+    lag_at: Time,
     pub in_flight_len_max: u64,
     lines: [Line; 2],
     pub meter: Meter,
@@ -76,6 +82,8 @@ impl Peer {
             is_up: false,
             is_relayed: false,
             rtt_us: RTT_GUESS,
+            lag_us: 0,
+            lag_at: now,
             in_flight_len_max: WINDOW_LEN_MAX,
             lines: [Line::default(), Line::default()],
             meter: Meter::default(),
@@ -121,6 +129,46 @@ impl Peer {
         }
     }
 
+    /// Whether nothing is under way: then the way to the first byte of what is asked for now is
+    /// measured.
+    pub(super) fn begins_alone(&mut self, now: Time) -> bool {
+        let is_alone = self.in_flight_len() == 0;
+        if is_alone {
+            self.lag_at = now;
+        }
+        is_alone
+    }
+
+    /// Takes the time from a request, with nothing else under way, to its first chunk, which has
+    /// `len` bytes.
+    pub(super) fn lagged(&mut self, us: Time, len: u64, now: Time) {
+        let us = us.saturating_sub(self.meter.rate().map_or(0, |rate| time_of(len, rate))).max(1);
+        self.lag_at = now;
+        if self.lag_us == 0 || us < self.lag_us {
+            self.lag_us = us;
+        } else {
+            self.lag_us += (us - self.lag_us) / 2;
+        }
+    }
+
+    /// How long the first byte takes that is asked for now, the link being free.
+    fn first_byte_us(&self) -> Time {
+        self.lag_us.clamp(self.rtt_us, self.rtt_us + THINK_US_MAX)
+    }
+
+    /// Whether bulk has to wait until what is under way has come, so that the way to the first byte
+    /// can be measured again.
+    pub(super) fn is_draining(&mut self, now: Time) -> bool {
+        if self.in_flight_len() == 0 || now < self.lag_at.saturating_add(LAG_US) {
+            return false;
+        }
+        if now >= self.lag_at.saturating_add(LAG_US + DRAIN_US_MAX) {
+            // It does not come to an end: another time.
+            self.lag_at = now;
+        }
+        self.lag_at < now
+    }
+
     /// Whether it may be asked on `lane` at all.
     pub(super) fn is_usable(&self, lane: Lane, now: Time) -> bool {
         self.is_up && self.paused_until <= now && !self.line(lane).is_stalled
@@ -132,15 +180,16 @@ impl Peer {
         let max = self.in_flight_len_max.saturating_sub(URGENT_LEN_MIN).max(1);
         let Some(rate) = self.meter.rate() else { return WINDOW_LEN_MIN.min(max) };
         let queue_us = self.queue_us();
-        let bound = scaled(rate, self.rtt_us + queue_us.max(QUEUE_US_BOUND)).max(1);
-        scaled(rate, self.rtt_us + queue_us).max(WINDOW_LEN_MIN).min(bound).min(max)
+        let first_us = self.first_byte_us();
+        let bound = scaled(rate, first_us + queue_us.max(QUEUE_US_BOUND)).max(1);
+        scaled(rate, first_us + queue_us).max(WINDOW_LEN_MIN).min(bound).min(max)
     }
 
     /// How long what is in flight may take beyond a round trip. While the link's rate is being
     /// found, as long as that: only twice as much in flight shows twice the rate.
     fn queue_us(&self) -> Time {
         let most = if self.meter.is_growing() { RTT_MAX } else { QUEUE_US_MAX };
-        self.rtt_us.clamp(QUEUE_US_MIN, most)
+        self.first_byte_us().clamp(QUEUE_US_MIN, most)
     }
 
     /// Bytes that a bulk request may ask for now. One chunk may exceed it.
@@ -150,7 +199,7 @@ impl Peer {
         let in_flight_len: u64 = lines.map(|line| line.len).sum();
         let window = self.window();
         let rate = self.meter.rate().unwrap_or(0);
-        let low = scaled(rate, self.rtt_us + self.queue_us() / LOW_WATER_PART);
+        let low = scaled(rate, self.first_byte_us() + self.queue_us() / LOW_WATER_PART);
         let is_low = in_flight_len <= low.clamp(window / 8 * 5, window / 8 * 7);
         let may_ask = self.line(Lane::Bulk).requests.len() < REQUESTS_MAX;
         if is_low && may_ask { window - in_flight_len } else { 0 }
@@ -177,7 +226,7 @@ impl Peer {
     pub(super) fn rate(&self, now: Time) -> Option<u64> {
         let silence = self.silence(Lane::Urgent, now).max(self.silence(Lane::Bulk, now));
         let measured = self.meter.rate();
-        if silence <= SILENCE_US.max(self.rtt_us * 4) {
+        if silence <= SILENCE_US.max(self.first_byte_us() * 4) {
             return measured;
         }
         let bound = per_second(CHUNK_LEN_USUAL, silence);
@@ -189,9 +238,10 @@ impl Peer {
         let rate = self.rate(now).unwrap_or(RATE_GUESS);
         let silence = self.silence(Lane::Urgent, now).max(self.silence(Lane::Bulk, now));
         // Who should have said something by now takes as long again.
-        let overdue = silence.saturating_sub(self.rtt_us + SILENCE_US_USUAL);
+        let first_us = self.first_byte_us();
+        let overdue = silence.saturating_sub(first_us + SILENCE_US_USUAL);
         let us = time_of(self.in_flight_len() + len, rate).saturating_add(overdue);
-        let us = self.rtt_us.saturating_add(us);
+        let us = first_us.saturating_add(us);
         // Others pay for a relay.
         if self.is_relayed { us.saturating_mul(2) } else { us }
     }
@@ -244,6 +294,34 @@ mod tests {
         assert_eq!(peer.urgent_room(1_250_000), 0);
         peer.line_mut(Lane::Urgent).requests = vec![RequestKey(1); REQUESTS_MAX];
         assert_eq!(peer.urgent_room(0), 0);
+    }
+
+    #[test]
+    fn what_a_peer_thinks_counts_as_its_way() {
+        let mut peer = measured(12_500_000, MS);
+        peer.lagged(41_000, 12_500, 5 * SECOND);
+        assert_eq!(peer.window(), 12_500 * 80, "40 ms to the first byte, and as much again");
+        peer.lagged(21_000, 12_500, 6 * SECOND);
+        assert_eq!(peer.first_byte_us(), 20 * MS, "a shorter one at once");
+        peer.lagged(61_000, 12_500, 6 * SECOND);
+        assert_eq!(peer.first_byte_us(), 40 * MS, "a longer one by half");
+        peer.lagged(100 * SECOND, 0, 6 * SECOND);
+        assert_eq!(peer.first_byte_us(), MS + THINK_US_MAX);
+        peer.lagged(1, 12_500, 7 * SECOND);
+        assert_eq!(peer.first_byte_us(), MS, "never shorter than the round trip");
+    }
+
+    #[test]
+    fn once_in_a_while_all_that_is_under_way_has_to_come() {
+        let mut peer = measured(12_500_000, 50 * MS);
+        peer.lagged(50_000, 1, 0);
+        peer.line_mut(Lane::Bulk).len = 1;
+        assert!(!peer.is_draining(LAG_US - 1) && peer.is_draining(LAG_US));
+        assert!(peer.is_draining(LAG_US + DRAIN_US_MAX - 1));
+        assert!(!peer.is_draining(LAG_US + DRAIN_US_MAX), "it took too long");
+        assert!(!peer.is_draining(2 * LAG_US) && peer.is_draining(2 * LAG_US + DRAIN_US_MAX));
+        peer.line_mut(Lane::Bulk).len = 0;
+        assert!(!peer.is_draining(2 * LAG_US + DRAIN_US_MAX));
     }
 
     #[test]

@@ -37,6 +37,8 @@ pub(super) struct Item {
     pub asked_at: Time,
     /// When it should come.
     pub due_at: Time,
+    /// Whether nothing else was under way from the peer when it was asked for.
+    pub is_alone: bool,
 }
 
 /// A request.
@@ -137,6 +139,7 @@ mod tests {
             state: ItemState::Wanted,
             asked_at: 0,
             due_at: 0,
+            is_alone: false,
         };
         Request::new(PeerKey(1), Lane::Bulk, FileKey(1), vec![item; count])
     }

@@ -5,7 +5,8 @@ use crate::swarm::schedule::limits::{FIND_US_STARVED, MS, SECOND};
 use crate::swarm::schedule::{FailReason, Time, Urgency};
 
 const RTT: Time = 50 * MS;
-const LINK: LinkShape = LinkShape { rate: Some(FAST), rtt_us: RTT, jitter_us: 0, loss_in: 0 };
+const LINK: LinkShape =
+    LinkShape { rate: Some(FAST), rtt_us: RTT, think_us: 0, jitter_us: 0, loss_in: 0 };
 /// Four seconds of one link.
 const LEN: u64 = 4 * FAST;
 
@@ -209,7 +210,8 @@ fn peers_come_and_go() {
     }
 }
 
-/// Every two seconds three of ten nodes die, and those that died before come back.
+/// Every two seconds three of ten nodes die, and those that died before come back; in the end all
+/// are back.
 pub(super) fn churn(world: &mut World, nodes: std::ops::Range<u32>, rounds: u64) {
     for round in 0..rounds {
         let nodes = nodes.clone();
@@ -217,7 +219,7 @@ pub(super) fn churn(world: &mut World, nodes: std::ops::Range<u32>, rounds: u64)
             for node in nodes {
                 if !world.node(node).is_up {
                     world.node(node).is_up = true;
-                } else if world.random.below(10) < 3 {
+                } else if round + 1 < rounds && world.random.below(10) < 3 {
                     world.kill(node);
                 }
             }

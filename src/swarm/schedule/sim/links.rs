@@ -71,13 +71,29 @@ fn unequal_peers_give_what_they_can() {
 #[test]
 fn delays_by_chance_cost_little() {
     for seed in 0..4 {
-        let shape = LinkShape { rate: Some(FAST), rtt_us: RTT, jitter_us: 20 * MS, loss_in: 200 };
+        let shape = LinkShape { jitter_us: 20 * MS, loss_in: 200, ..LinkShape::new(FAST, RTT) };
         let (mut world, reader) = World::star(seed, 8 * FAST, &[(Kind::Honest, shape); 2]);
         let share = fetch(&mut world, reader) * 100 / (2 * FAST);
         let node = world.node(reader);
         println!("seed {seed}, jitter and loss: {share} %, {} wasted", node.waste_per_mille());
         assert!(share >= 75, "seed {seed}: {share} %");
         assert!(node.waste_per_mille() < 10, "seed {seed}");
+    }
+}
+
+#[test]
+fn a_peer_that_thinks_for_long_is_kept_busy() {
+    for (think_us, rtt_us, rate) in [
+        (30 * MS, MS, FAST),
+        (150 * MS, MS, FAST),
+        (150 * MS, RTT, FAST),
+        (100 * MS, MS, 10 * FAST),
+    ] {
+        let shape = LinkShape { think_us, ..LinkShape::new(rate, rtt_us) };
+        let (mut world, reader) = World::star(10, 20 * rate, &[(Kind::Honest, shape)]);
+        let share = fetch(&mut world, reader) * 100 / rate;
+        println!("{rtt_us} us and {think_us} us to think: {share} % of the link");
+        assert!(share >= 80, "{share} %");
     }
 }
 

@@ -20,7 +20,9 @@ fn shape(random: &mut Random) -> LinkShape {
     let rate = rates[random.below(6) as usize];
     let rtt_us = MS + random.below(200 * MS);
     let jitter_us = random.below(2) * random.below(50 * MS);
-    LinkShape { rate: Some(rate), rtt_us, jitter_us, loss_in: random.below(2) * 300 }
+    let think_us = random.below(2) * random.below(100 * MS);
+    let loss_in = random.below(2) * 300;
+    LinkShape { rate: Some(rate), rtt_us, think_us, jitter_us, loss_in }
 }
 
 fn kind(random: &mut Random) -> Kind {

@@ -16,6 +16,8 @@ pub struct LinkShape {
     /// Bytes a second; `None` when only the nodes' own lines count.
     pub rate: Option<u64>,
     pub rtt_us: Time,
+    /// What the one who serves takes to begin with an answer.
+    pub think_us: Time,
     /// Each chunk comes up to this much later.
     pub jitter_us: Time,
     /// Once in so many chunks one is lost, and with all behind it comes a round trip later; 0 for
@@ -25,7 +27,7 @@ pub struct LinkShape {
 
 impl LinkShape {
     pub fn new(rate: u64, rtt_us: Time) -> Self {
-        Self { rate: Some(rate), rtt_us, jitter_us: 0, loss_in: 0 }
+        Self { rate: Some(rate), rtt_us, think_us: 0, jitter_us: 0, loss_in: 0 }
     }
 }
 
@@ -78,7 +80,8 @@ impl World {
     /// Sends a short message to the one who serves.
     pub(super) fn send_up(&mut self, server: u32, reader: u32, what: ToServer) {
         let Some(link) = self.links.get(&(server, reader)) else { return };
-        let at = self.now.max(link.cut_until) + link.shape.rtt_us / 2;
+        let think_us = if matches!(what, ToServer::Ask { .. }) { link.shape.think_us } else { 0 };
+        let at = self.now.max(link.cut_until) + link.shape.rtt_us / 2 + think_us;
         self.push(at, Ev::AtServer { server, reader, stamp: link.stamp, what });
     }
 

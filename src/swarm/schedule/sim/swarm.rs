@@ -10,7 +10,7 @@ fn swarm(seed: u64, count: u32, chunks: u32, spread: Time) -> World {
     let mut world = World::new(seed);
     world.add_file(FileShape::even(0, chunks));
     world.found_shape =
-        LinkShape { rate: None, rtt_us: 50 * MS, jitter_us: 10 * MS, loss_in: 1000 };
+        LinkShape { rate: None, jitter_us: 10 * MS, loss_in: 1000, ..LinkShape::new(1, 50 * MS) };
     world.add_seeder(Kind::Honest);
     for _ in 1..count {
         world.add(Kind::Honest);
