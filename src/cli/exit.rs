@@ -12,6 +12,7 @@ use crate::git::SourceError;
 use crate::http::ServeError;
 use crate::lfs::LfsError;
 use crate::node::NodeError;
+use crate::swarm::identity::IdentityError;
 
 /// An error with what to do about it, when there is something to do.
 fn failed(error: &dyn std::error::Error, code: u8, hint: Option<String>) -> Exit {
@@ -45,6 +46,7 @@ pub(super) fn of_node(error: &NodeError) -> Exit {
         NodeError::Lfs(error) => return of_lfs(error),
         NodeError::Mount(error) => return of_mount(error),
         NodeError::Serve(error) => return of_serve(error),
+        NodeError::Identity(error) => return of_identity(error),
         NodeError::NoToken { .. } => Some("'mega-store token list' shows all".to_owned()),
         NodeError::Output(e) if e.kind() == io::ErrorKind::BrokenPipe => return reader_gone(),
         NodeError::Output(_) | NodeError::Io { .. } => None,
@@ -209,6 +211,21 @@ fn of_serve(error: &ServeError) -> Exit {
         ServeError::Store(error) => return of_store(error),
     };
     failed(error, FAILED, hint.map(str::to_owned))
+}
+
+fn of_identity(error: &IdentityError) -> Exit {
+    let hint = match error {
+        IdentityError::Damaged { path, .. } => Some(format!(
+            "put {} back from a backup; without it, move it away: this store then becomes another \
+             peer",
+            path.display()
+        )),
+        IdentityError::TooOpen { path, wanted, .. } => {
+            Some(format!("chmod {wanted:o} {}", path.display()))
+        }
+        IdentityError::Random(_) | IdentityError::Io { .. } => None,
+    };
+    failed(error, FAILED, hint)
 }
 
 fn of_mount(error: &MountError) -> Exit {

@@ -9,6 +9,7 @@ use crate::git::SourceError;
 use crate::http::ServeError;
 use crate::http::client::UrlError;
 use crate::lfs::LfsError;
+use crate::swarm::identity::IdentityError;
 
 /// Everything that a command can fail with once it has the store.
 #[derive(Debug, thiserror::Error)]
@@ -28,6 +29,9 @@ pub enum NodeError {
     /// A mount.
     #[error(transparent)]
     Mount(#[from] mega_fuse::MountError),
+    /// This store as a peer.
+    #[error(transparent)]
+    Identity(#[from] IdentityError),
     /// The operating system refused.
     #[error("{action}: {source}")]
     Io {

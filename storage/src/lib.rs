@@ -33,6 +33,7 @@ mod row;
 mod settings;
 mod source;
 mod store;
+mod swarm;
 #[cfg(test)]
 mod testing;
 mod tokens;
@@ -69,6 +70,12 @@ pub use source::{
     ChunkSource, ChunkTake, ManifestPage, ObjectSource, ObjectWant, SourceError, SourceResult,
 };
 pub use store::{FORMAT_VERSION, Store, StoreOptions};
+pub use swarm::{
+    Bound, DHT_KEYS_PER_PEER_MAX, DHT_PROVIDERS_MAX, DHT_PROVIDERS_PER_KEY_MAX, DHT_VALUES_MAX,
+    DhtCounts, DhtKey, DhtProvider, DhtValue, PEER_ADDRESS_LEN_MAX, PEER_ADDRESSES_MAX,
+    PEER_ID_LEN_MAX, PEERS_MAX, PeerIdBytes, RepoKey, RepoKeyParseError, RepoNonce,
+    SEEN_RECORDS_MAX, SWARM_RECORD_LEN_MAX, SeenRecord, SwarmPeer, SwarmRepo, SwarmStore,
+};
 pub use tokens::{NewToken, TOKEN_NOTE_LEN_MAX, TOKENS_MAX, Token, TokenScope, TokenStore};
 pub use view::View;
 pub use walk::{

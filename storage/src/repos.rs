@@ -17,6 +17,7 @@ use crate::objects::KeptPacks;
 use crate::outbox::{self, OutboxEdit, damaged};
 use crate::refs::RefTarget;
 use crate::row::{RowReader, put_counted};
+use crate::swarm::forget_repo;
 use crate::walk::ClosureCache;
 
 /// Longest origin, in bytes: a path or a URL.
@@ -293,6 +294,7 @@ impl RepoStore {
         batch.delete_prefix(Family::Lease, &keys::lease_uploads(repo.id));
         batch.delete_prefix(Family::Lease, &keys::lease_uploads_chunks(repo.id));
         batch.delete(Family::Repo, &keys::repo_usage(repo.id));
+        forget_repo(&self.db, &mut batch, repo.id)?;
         batch.delete(Family::Repo, &keys::repo_name(name));
         batch.delete(Family::Repo, &keys::repo_record(repo.id));
         self.commit(batch)?;

@@ -20,6 +20,7 @@ use crate::owner::OwnerLock;
 use crate::partial::PartialStore;
 use crate::refs::RefStore;
 use crate::repos::RepoStore;
+use crate::swarm::SwarmStore;
 use crate::tokens::TokenStore;
 use crate::walk::ClosureCache;
 
@@ -58,6 +59,7 @@ struct Inner {
     closures: ClosureCache,
     locks: LockStore,
     tokens: TokenStore,
+    swarm: SwarmStore,
     db: Arc<Db>,
 }
 
@@ -164,6 +166,7 @@ impl Store {
             closures: ClosureCache::new(&db),
             locks: LockStore::new(db.clone()),
             tokens: TokenStore::new(db.clone())?,
+            swarm: SwarmStore::new(db.clone()),
             db,
         };
         Ok(Self { inner: Arc::new(inner) })
@@ -206,6 +209,11 @@ impl Store {
     /// Access tokens.
     pub fn tokens(&self) -> &TokenStore {
         &self.inner.tokens
+    }
+
+    /// What is remembered of peers, and kept for them.
+    pub fn swarm(&self) -> &SwarmStore {
+        &self.inner.swarm
     }
 
     /// What references reach, kept beside the database.

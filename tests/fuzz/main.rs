@@ -15,6 +15,7 @@ mod pack_write;
 mod pkt_line;
 mod pointer;
 mod receive;
+mod record;
 mod seeds;
 mod upload;
 
@@ -76,4 +77,9 @@ fn lfs_json() {
 #[test]
 fn http() {
     run(|| Box::new(http::Http::new()));
+}
+
+#[test]
+fn record() {
+    run(|| Box::new(record::Record::new()));
 }

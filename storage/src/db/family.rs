@@ -24,11 +24,12 @@ pub(crate) enum Family {
     Outbox,
     Event,
     Partial,
+    Swarm,
 }
 
 impl Family {
     /// Every family, in no particular order.
-    pub(crate) const ALL: [Self; 18] = [
+    pub(crate) const ALL: [Self; 19] = [
         Self::Object,
         Self::ObjectPart,
         Self::ObjectPointer,
@@ -47,6 +48,7 @@ impl Family {
         Self::Outbox,
         Self::Event,
         Self::Partial,
+        Self::Swarm,
     ];
 
     /// The name on the disk.
@@ -70,6 +72,7 @@ impl Family {
             Self::Outbox => "outbox",
             Self::Event => "event",
             Self::Partial => "partial",
+            Self::Swarm => "swarm",
         }
     }
 
@@ -129,7 +132,8 @@ impl Family {
             | Self::Lease
             | Self::Outbox
             | Self::Event
-            | Self::Partial => options.set_write_buffer_size(1 << 20),
+            | Self::Partial
+            | Self::Swarm => options.set_write_buffer_size(1 << 20),
         }
         options.set_block_based_table_factory(&table);
         options

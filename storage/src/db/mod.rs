@@ -420,7 +420,25 @@ fn small_family(plain: &Options, cache: &Cache) -> Options {
 
 #[cfg(test)]
 mod tests {
-    use super::upper_bound;
+    use super::{Db, Durability, Family, OpenMode, upper_bound};
+
+    #[test]
+    fn a_store_that_is_older_than_a_family_gets_it_when_it_is_opened() {
+        let dir = tempfile::tempdir().expect("a directory");
+        let open = |mode| Db::open(dir.path(), dir.path(), mode, 8 << 20);
+        let mut db = open(OpenMode::Create).expect("made");
+        let mut batch = db.batch();
+        batch.put(Family::Store, b"a", b"b");
+        db.commit(batch, Durability::Synced).expect("written");
+        db.inner.drop_cf(Family::Swarm.name()).expect("dropped");
+        drop(db);
+        assert!(open(OpenMode::Read).is_err(), "nothing is made when only reading");
+        let db = open(OpenMode::Write).expect("opened");
+        assert_eq!(db.get(Family::Store, b"a").expect("read").as_deref(), Some(&b"b"[..]));
+        assert!(!db.contains(Family::Swarm, b"a").expect("read"));
+        drop(db);
+        open(OpenMode::Read).expect("it is there now");
+    }
 
     #[test]
     fn upper_bound_is_above_the_prefix_and_below_its_successor() {
