@@ -27,6 +27,7 @@ mod progress;
 mod public;
 mod read;
 mod read_through;
+mod readable;
 mod refs;
 mod repos;
 mod revision;
@@ -63,6 +64,7 @@ pub use outbox::{Outbox, OutboxEdit, OutboxRow};
 pub use progress::{NoProgress, Progress, Unit};
 pub use read::{ChunkSpan, Content, ObjectStat, Pointer, ReadStore, Urgency};
 pub use read_through::{FetchCounts, Note, ReadThrough, ReadThroughOptions, Sources};
+pub use readable::ReadableObjects;
 pub use refs::{
     Expect, REF_EDITS_LEN_MAX, REF_EDITS_MAX, RefEdit, RefStore, RefTarget, RefTransaction,
     SYMREF_HOPS_MAX,
