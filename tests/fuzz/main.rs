@@ -3,6 +3,7 @@
 //! Each test plays its target for two seconds with a fixed seed; `cargo x fuzz` plays one for as
 //! long as it is asked to, by the same test. The loop and the mutations are in `tools/src/fuzz/`.
 
+mod exchange;
 mod http;
 mod ingest;
 mod lfs_json;
@@ -76,4 +77,9 @@ fn lfs_json() {
 #[test]
 fn http() {
     run(|| Box::new(http::Http::new()));
+}
+
+#[test]
+fn exchange() {
+    run(|| Box::new(exchange::Exchange));
 }

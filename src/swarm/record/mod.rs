@@ -1,1 +1,5 @@
 //! Signed records of repositories.
+
+mod key;
+
+pub use key::RepoKey;

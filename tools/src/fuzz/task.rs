@@ -10,8 +10,10 @@ use crate::args::Args;
 use crate::checkout;
 
 /// Every target, each a test of this name (with `_` for `-`) in `tests/fuzz/`.
-pub const TARGETS: [&str; 9] =
-    ["pkt-line", "objects", "pointer", "names", "ingest", "receive", "upload", "lfs-json", "http"];
+pub const TARGETS: [&str; 10] = [
+    "pkt-line", "objects", "pointer", "names", "ingest", "receive", "upload", "lfs-json", "http",
+    "exchange",
+];
 /// Where counts are kept, from the checkout's root.
 const COUNTS: &str = "tools/fuzz-counts.txt";
 /// How long a target is played by the test suite, in seconds.
