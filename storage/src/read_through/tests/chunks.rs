@@ -6,7 +6,7 @@ use std::time::{Duration, Instant};
 use bytes::Bytes;
 
 use super::world::{Target, World};
-use super::{Fake, Mode, open, open_with};
+use super::{FORGERIES, Fake, Mode, open, open_with};
 use crate::chunks::ChunkBytes;
 use crate::error::StoreError;
 use crate::held::Held;
@@ -108,6 +108,27 @@ fn what_comes_stored_is_kept_as_it_came_and_served_on_before_the_file_is_whole()
     let whole = held();
     assert!(whole.is_whole() && whole.parts().expect("read") == Held::All);
     assert_eq!(whole.chunk(&first).expect("read"), Some(world.stored(&file, &first)));
+}
+
+#[test]
+fn a_forged_stored_form_is_neither_read_nor_kept_nor_served() {
+    let (world, file, data) = world();
+    for how in 0..FORGERIES {
+        let fake = Fake::new(&world, Mode::Good);
+        let target = Target::new();
+        let reader = open(&target, &[&fake]);
+        let span = reader.chunk_spans(&file, 0, 1).expect("told")[0];
+        fake.turn(Mode::Forged(how));
+        let error = read(&reader, file, 0, 1000).expect_err("refused");
+        assert!(error.to_string().contains("wrong bytes"), "{how}: {error}");
+        assert_eq!(reader.counts().chunks, 0, "{how}");
+        let stored = target.store.files().stored_chunks(&[span.chunk.id]).expect("read");
+        assert_eq!(stored, [false], "{how}");
+        let held = target.store.held_file(target.repo.id, &file).expect("read").expect("told");
+        assert_eq!(held.parts().expect("read"), Held::None, "{how}");
+        fake.turn(Mode::Stored);
+        assert_eq!(read(&reader, file, 0, 1000).expect("read"), data[..1000]);
+    }
 }
 
 #[test]

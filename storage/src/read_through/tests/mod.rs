@@ -15,7 +15,7 @@ use bytes::Bytes;
 use parking_lot::{Condvar, Mutex};
 
 use super::{ReadThrough, ReadThroughOptions, Sources};
-use crate::chunks::ChunkBytes;
+use crate::chunks::{ChunkBytes, StoredChunk};
 use crate::id::{FileId, ObjectId};
 use crate::object::ObjectHeader;
 use crate::read::{ChunkSpan, Pointer, ReadStore, Urgency};
@@ -42,6 +42,8 @@ enum Mode {
     NoLens,
     /// Chunks come as they are stored.
     Stored,
+    /// They come in a stored form that is none, in one of several ways.
+    Forged(u8),
 }
 
 /// A source over a repository in another store.
@@ -193,10 +195,15 @@ impl ChunkSource for Fake {
         let mode = self.asked(&self.runs)?;
         self.urgencies.lock().push(urgency);
         for (index, span) in spans.iter().enumerate() {
-            if mode == Mode::Stored {
-                let stored = self.world.stored(file, span);
+            if matches!(mode, Mode::Stored | Mode::Forged(_)) {
+                let mut stored = self.world.stored(file, span);
+                if let Mode::Forged(how) = mode {
+                    forge(&mut stored, how);
+                }
                 self.chunks.fetch_add(1, Ordering::SeqCst);
-                let _ = take(span, ChunkBytes::Stored(stored));
+                if let ControlFlow::Break(()) = take(span, ChunkBytes::Stored(stored)) {
+                    return Ok(());
+                }
                 continue;
             }
             let mut bytes = self.world.view().chunk(file, &span.chunk).expect("read").to_vec();
@@ -214,6 +221,29 @@ impl ChunkSource for Fake {
             }
         }
         Ok(())
+    }
+}
+
+/// Ways in which [`forge`] makes a stored form wrong.
+const FORGERIES: u8 = 5;
+
+/// Makes a chunk's stored form one that must not be kept.
+fn forge(stored: &mut StoredChunk, how: u8) {
+    let (plain_len, noise) = (stored.plain_len as usize, world::noise(77, 100));
+    match how {
+        0 => stored.codec = 200,
+        1 => stored.plain_len += 1,
+        // Far more than was announced, from next to nothing.
+        2 => {
+            stored.codec = 1;
+            stored.payload = zstd::bulk::compress(&vec![0; 9 << 20], 9).expect("made").into();
+        }
+        3 => {
+            stored.codec = 0;
+            stored.payload = world::noise(78, plain_len).into();
+        }
+        // The right bytes, and more of them than there are.
+        _ => stored.payload = [&stored.payload[..], &noise].concat().into(),
     }
 }
 
