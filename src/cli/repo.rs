@@ -95,6 +95,8 @@ pub(super) enum Verb {
     /// transfer.hideRefs, receive.hideRefs, uploadpack.hideRefs: references that are not shown
     /// (repeatable).
     /// uploadpack.advertiseBundleURIs (true): tell clients of a bundle of the default branch.
+    /// swarm.allowRead, swarm.allowWrite: the id of a peer that may read, or read and push, the
+    /// repository whatever its visibility (repeatable).
     Config {
         /// The repository
         #[arg(value_parser = parse::repo_name)]

@@ -12,6 +12,7 @@ mod chunks;
 mod db;
 mod error;
 mod files;
+mod held;
 mod id;
 mod id_table;
 mod locks;
@@ -26,6 +27,7 @@ mod progress;
 mod public;
 mod read;
 mod read_through;
+mod readable;
 mod refs;
 mod repos;
 mod revision;
@@ -40,15 +42,19 @@ mod tokens;
 mod view;
 mod walk;
 
+pub use chunk::CHUNK_LEN_MAX;
 pub use chunk::cutter::ChunkCutter;
-pub use chunks::ChunkTotals;
+pub use chunks::{ChunkBytes, ChunkTotals, StoredChunk, VerifiedChunk};
 pub use error::{IdParseError, NameError, PackError, Result, StoreError};
 pub use files::{
     FileReader, FileReport, FileSpans, FileStore, NO_REPO, PartialUpload, PlannedFile,
 };
+pub use held::{
+    HELD_BITS_LEN_MAX, HELD_RUNS_MAX, HELD_SHIFT_MAX, HELD_SHIFT_MIN, Held, HeldFile, HeldRun,
+};
 pub use id::{ChunkId, FileId, ObjectId, RepoId};
 pub use locks::{FileLock, LOCKS_MAX, LockError, LockFilter, LockId, LockStore};
-pub use manifest::{ChunkRef, FileHead};
+pub use manifest::{ChunkRef, FILE_LEN_MAX, FileHead};
 pub use name::{REF_NAME_LEN_MAX, RefName, RepoName};
 pub use object::{Object, ObjectHeader, ObjectKind};
 pub use objects::{
@@ -59,6 +65,7 @@ pub use outbox::{Outbox, OutboxEdit, OutboxRow};
 pub use progress::{NoProgress, Progress, Unit};
 pub use read::{ChunkSpan, Content, ObjectStat, Pointer, ReadStore, Urgency};
 pub use read_through::{FetchCounts, Note, ReadThrough, ReadThroughOptions, Sources};
+pub use readable::ReadableObjects;
 pub use refs::{
     Expect, REF_EDITS_LEN_MAX, REF_EDITS_MAX, RefEdit, RefStore, RefTarget, RefTransaction,
     SYMREF_HOPS_MAX,

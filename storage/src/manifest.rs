@@ -19,7 +19,7 @@ use crate::read::ChunkSpan;
 pub(crate) const SEGMENT_CHUNKS_MAX: usize = 4096;
 
 /// No file is longer, in bytes (16 TiB): keeps every sum of lengths far from overflow.
-pub(crate) const FILE_LEN_MAX: u64 = 1 << 44;
+pub const FILE_LEN_MAX: u64 = 1 << 44;
 
 /// Bytes of one chunk in a segment row.
 const CHUNK_REF_LEN: usize = ChunkId::LEN + 4;

@@ -1,15 +1,23 @@
-//! What sources have told of content that is not here yet: lengths of blobs, manifests of files.
+//! What sources have told of content that is not here yet: lengths of blobs, manifests of files;
+//! and which chunks of such files have come.
 //!
-//! Nothing in these rows is proven. They belong to one repository, are read only by its
-//! [`crate::ReadThrough`], give nobody a right to anything, and go when the content itself is here
-//! or the repository is deleted. They are written without a sync: losing them costs a question.
+//! Nothing that was told is proven. The rows belong to one repository, give nobody a right to
+//! anything, and go when the content itself is here or the repository is deleted. They are written
+//! without a sync: losing them costs a question.
+//!
+//! Invariant: what was told is read by the repository's [`crate::ReadThrough`] alone and never told
+//! to others. That a chunk came is a fact: a row says that these bytes, which have that hash, were
+//! fetched for this place of this file and for this repository. Only such chunks are served while
+//! the file is not whole ([`crate::HeldFile`]), to who names file, offset, id and length. A chunk
+//! that is stored for another repository counts for nothing here: an answer that depended on it
+//! would tell what others have.
 
 #![deny(clippy::indexing_slicing)]
 
 use std::sync::Arc;
 
 use crate::chunk::CHUNK_LEN_MAX;
-use crate::db::{Db, Durability, Family};
+use crate::db::{Batch, Db, Durability, Family};
 use crate::error::{Result, StoreError};
 use crate::id::{ChunkId, FileId, ObjectId, RepoId};
 use crate::manifest::{ChunkRef, FILE_LEN_MAX};
@@ -18,6 +26,7 @@ use crate::read::ChunkSpan;
 const BLOB: u8 = b'b';
 const FILE: u8 = b'f';
 const PAGE: u8 = b'p';
+const CAME: u8 = b'c';
 
 /// Bytes of one chunk in a page.
 const ENTRY_LEN: usize = ChunkId::LEN + 4;
@@ -34,16 +43,17 @@ impl PartialStore {
     }
 
     fn key(&self, kind: u8, rest: &[u8]) -> Vec<u8> {
-        let mut key = self.repo.0.to_be_bytes().to_vec();
-        key.push(kind);
-        key.extend_from_slice(rest);
+        key(self.repo, kind, rest)
+    }
+
+    fn place_key(&self, kind: u8, file: &FileId, offset: u64) -> Vec<u8> {
+        let mut key = self.key(kind, file.as_bytes());
+        key.extend_from_slice(&offset.to_be_bytes());
         key
     }
 
     fn page_key(&self, file: &FileId, start: u64) -> Vec<u8> {
-        let mut key = self.key(PAGE, file.as_bytes());
-        key.extend_from_slice(&start.to_be_bytes());
-        key
+        self.place_key(PAGE, file, start)
     }
 
     /// Lengths of blobs as told, in the order of `ids`.
@@ -117,13 +127,49 @@ impl PartialStore {
         self.db.commit(batch, Durability::Logged)
     }
 
-    /// Forgets all that was told of a file.
+    /// Notes, in the batch that keeps it, that a chunk came for its place in the file.
+    pub(crate) fn put_came(&self, batch: &mut Batch<'_>, file: &FileId, span: &ChunkSpan) {
+        let mut value = span.chunk.id.as_bytes().to_vec();
+        value.extend_from_slice(&span.chunk.len.to_be_bytes());
+        batch.put(Family::Partial, &self.place_key(CAME, file, span.offset), &value);
+    }
+
+    /// Whether just this chunk came for the place.
+    pub(crate) fn has_come(&self, file: &FileId, span: &ChunkSpan) -> Result<bool> {
+        let key = self.place_key(CAME, file, span.offset);
+        let Some(row) = self.db.get(Family::Partial, &key)? else { return Ok(false) };
+        Ok(decode_came(&key, &row)? == *span)
+    }
+
+    /// The chunks of a file that came, ascending.
+    pub(crate) fn came(&self, file: &FileId) -> impl Iterator<Item = Result<ChunkSpan>> + '_ {
+        let rows = self.db.scan(Family::Partial, &self.key(CAME, file.as_bytes()));
+        rows.map(|row| row.and_then(|(key, value)| decode_came(&key, &value)))
+    }
+
+    /// Forgets all that was told of a file, and what came of it.
     pub(crate) fn drop_file(&self, file: &FileId) -> Result<()> {
         let mut batch = self.db.batch();
         batch.delete(Family::Partial, &self.key(FILE, file.as_bytes()));
-        batch.delete_prefix(Family::Partial, &self.key(PAGE, file.as_bytes()));
+        for kind in [PAGE, CAME] {
+            batch.delete_prefix(Family::Partial, &self.key(kind, file.as_bytes()));
+        }
         self.db.commit(batch, Durability::Logged)
     }
+}
+
+/// For each repository, ascending, whether it was told of the file.
+pub(crate) fn were_told(db: &Db, repos: &[RepoId], file: &FileId) -> Result<Vec<bool>> {
+    let keys: Vec<_> = repos.iter().map(|repo| key(*repo, FILE, file.as_bytes())).collect();
+    let rows = db.multi_get(Family::Partial, &keys, true)?;
+    Ok(rows.iter().map(Option::is_some).collect())
+}
+
+fn key(repo: RepoId, kind: u8, rest: &[u8]) -> Vec<u8> {
+    let mut key = repo.0.to_be_bytes().to_vec();
+    key.push(kind);
+    key.extend_from_slice(rest);
+    key
 }
 
 fn damaged(key: &[u8], reason: &'static str) -> StoreError {
@@ -137,23 +183,42 @@ fn number(key: &[u8], row: &[u8]) -> Result<u64> {
 }
 
 fn decode_page(key: &[u8], row: &[u8]) -> Result<Vec<ChunkSpan>> {
-    let start = key.last_chunk::<8>().ok_or_else(|| damaged(key, "its key is too short"))?;
-    let mut offset = u64::from_be_bytes(*start);
+    let mut offset = offset_in(key)?;
     let (entries, rest) = row.as_chunks::<ENTRY_LEN>();
-    if entries.is_empty() || !rest.is_empty() || offset > FILE_LEN_MAX {
+    if entries.is_empty() || !rest.is_empty() {
         return Err(damaged(key, "it is no run of chunks"));
     }
     let mut spans = Vec::with_capacity(entries.len());
     for entry in entries {
-        let (id, len) = entry.split_first_chunk::<32>().ok_or_else(|| damaged(key, "too short"))?;
-        let len = u32::from_be_bytes(len.try_into().map_err(|_| damaged(key, "too short"))?);
-        if len == 0 || len > CHUNK_LEN_MAX {
-            return Err(damaged(key, "a chunk's length is impossible"));
-        }
-        spans.push(ChunkSpan { chunk: ChunkRef { id: ChunkId::from_bytes(*id), len }, offset });
-        offset += u64::from(len);
+        let chunk = decode_chunk(key, entry)?;
+        spans.push(ChunkSpan { chunk, offset });
+        offset += u64::from(chunk.len);
     }
     Ok(spans)
+}
+
+fn decode_came(key: &[u8], row: &[u8]) -> Result<ChunkSpan> {
+    let entry = row.try_into().map_err(|_| damaged(key, "it is no chunk"))?;
+    Ok(ChunkSpan { chunk: decode_chunk(key, entry)?, offset: offset_in(key)? })
+}
+
+/// The offset at the end of a key.
+fn offset_in(key: &[u8]) -> Result<u64> {
+    let offset = key.last_chunk::<8>().ok_or_else(|| damaged(key, "its key is too short"))?;
+    let offset = u64::from_be_bytes(*offset);
+    match offset > FILE_LEN_MAX {
+        true => Err(damaged(key, "no file is that long")),
+        false => Ok(offset),
+    }
+}
+
+fn decode_chunk(key: &[u8], entry: &[u8; ENTRY_LEN]) -> Result<ChunkRef> {
+    let (id, len) = entry.split_first_chunk::<32>().ok_or_else(|| damaged(key, "too short"))?;
+    let len = u32::from_be_bytes(len.try_into().map_err(|_| damaged(key, "too short"))?);
+    match len == 0 || len > CHUNK_LEN_MAX {
+        true => Err(damaged(key, "a chunk's length is impossible")),
+        false => Ok(ChunkRef { id: ChunkId::from_bytes(*id), len }),
+    }
 }
 
 #[cfg(test)]
@@ -175,9 +240,16 @@ mod tests {
         rows.put_file_lens(&[(file, 300)]).expect("written");
         let page = vec![span(2, 100, 50), span(3, 150, 10)];
         rows.put_page(&file, &page).expect("written");
+        let mut batch = test.db.batch();
+        rows.put_came(&mut batch, &file, &page[1]);
+        test.db.commit(batch, Durability::Logged).expect("written");
         let repeat = |byte: &str, count| byte.repeat(count);
         let expected = [
             (format!("0000010262{}", repeat("01", 20)), "0000000000000005".to_owned()),
+            (
+                format!("0000010263{}0000000000000096", repeat("07", 32)),
+                format!("{}0000000a", repeat("03", 32)),
+            ),
             (format!("0000010266{}", repeat("07", 32)), "000000000000012c".to_owned()),
             (
                 format!("0000010270{}0000000000000064", repeat("07", 32)),
@@ -190,9 +262,21 @@ mod tests {
         assert_eq!(rows.page_up_to(&file, 1 << 40).expect("read").as_ref(), Some(&page));
         assert_eq!(rows.page_from(&file, 7).expect("read").as_ref(), Some(&page));
         assert_eq!(rows.page_from(&file, 101).expect("read"), None);
+        let came = |rows: &PartialStore| -> Vec<ChunkSpan> {
+            rows.came(&file).map(|span| span.expect("read")).collect()
+        };
+        assert_eq!(came(&rows), [page[1]]);
+        assert!(rows.has_come(&file, &page[1]).expect("read"));
+        for other in [page[0], span(4, 150, 10), span(3, 150, 11), span(3, 151, 10)] {
+            assert!(!rows.has_come(&file, &other).expect("read"), "{other:?}");
+        }
         let other = PartialStore::new(test.db.clone(), RepoId(259));
         assert_eq!(other.page_up_to(&file, 100).expect("read"), None);
+        assert!(!other.has_come(&file, &page[1]).expect("read") && came(&other).is_empty());
+        let repos = [RepoId(257), RepoId(258), RepoId(259)];
+        assert_eq!(were_told(&test.db, &repos, &file).expect("read"), [false, true, false]);
         rows.drop_file(&file).expect("written");
+        assert!(came(&rows).is_empty());
         assert_eq!(rows.file_len(&file).expect("read"), None);
         assert_eq!(rows.page_from(&file, 0).expect("read"), None);
     }

@@ -6,6 +6,7 @@
 use crate::error::Result;
 use crate::id::{ChunkId, FileId, ObjectId, RepoId};
 use crate::manifest::ChunkRef;
+use crate::partial::were_told;
 use crate::store::Store;
 
 /// Repositories that are asked at once.
@@ -44,16 +45,31 @@ impl Store {
         self.files().find_open_file(id, &is_open)
     }
 
+    /// The first public repository that has a right to the file.
+    pub(crate) fn first_public_of_file(&self, id: &FileId) -> Result<Option<RepoId>> {
+        self.first_public(&|repos| self.files().have(repos, id))
+    }
+
+    /// The first public repository that was told of the file by a source and does not have it
+    /// whole.
+    pub(crate) fn first_public_told_of(&self, id: &FileId) -> Result<Option<RepoId>> {
+        self.first_public(&|repos| were_told(self.db(), repos, id))
+    }
+
     fn has_any_public(&self, ask: &Ask<'_>) -> Result<bool> {
+        Ok(self.first_public(ask)?.is_some())
+    }
+
+    fn first_public(&self, ask: &Ask<'_>) -> Result<Option<RepoId>> {
         let public = self.repos().public_ids()?;
         for repos in public.chunks(ASKED_COUNT) {
             for (repo, has) in repos.iter().zip(ask(repos)?) {
                 if has && self.repos().is_public(*repo)? {
-                    return Ok(true);
+                    return Ok(Some(*repo));
                 }
             }
         }
-        Ok(false)
+        Ok(None)
     }
 }
 

@@ -11,7 +11,7 @@ mod each;
 
 use std::sync::Arc;
 
-use crate::db::{Db, Family, keys};
+use crate::db::{Db, Family, OwnedRow, keys};
 use crate::error::{Result, StoreError};
 use crate::id::{ObjectId, RepoId};
 use crate::name::RefName;
@@ -170,6 +170,28 @@ impl RefStore {
     pub fn list(&self, repo: RepoId, prefix: &[u8]) -> Result<Vec<(RefName, RefTarget)>> {
         self.db
             .scan(Family::Ref, &keys::repo_prefixed(repo, prefix))
+            .map(|row| {
+                let (key, value) = row?;
+                Ok((decode_name(&key)?, decode_row(&key, &value)?))
+            })
+            .collect()
+    }
+
+    /// At most `max` references whose names come after `after`, ascending: a list page by page.
+    ///
+    /// # Errors
+    /// When the database cannot be read.
+    pub fn list_after(
+        &self,
+        repo: RepoId,
+        after: &[u8],
+        max: usize,
+    ) -> Result<Vec<(RefName, RefTarget)>> {
+        let (all, from) = (keys::repo_prefixed(repo, b""), keys::repo_prefixed(repo, after));
+        let rows = self.db.scan_from(Family::Ref, &all, &from);
+        let is_itself = |row: &Result<OwnedRow>| matches!(row, Ok((key, _)) if **key == from[..]);
+        rows.filter(|row| !is_itself(row))
+            .take(max)
             .map(|row| {
                 let (key, value) = row?;
                 Ok((decode_name(&key)?, decode_row(&key, &value)?))

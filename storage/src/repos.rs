@@ -401,7 +401,11 @@ impl RepoStore {
         Ok(self.record(id)?.is_some_and(|repo| repo.visibility == Visibility::Public))
     }
 
-    fn record(&self, id: RepoId) -> Result<Option<Repo>> {
+    /// The repository of this number, if there is one.
+    ///
+    /// # Errors
+    /// When the database cannot be read.
+    pub fn record(&self, id: RepoId) -> Result<Option<Repo>> {
         let row = self.db.get(Family::Repo, &keys::repo_record(id))?;
         row.map(|row| decode_record(id, &row)).transpose()
     }

@@ -1,4 +1,5 @@
-//! Settings of one repository, in git's words: what a push may do, which references are hidden.
+//! Settings of one repository, in git's words: what a push may do, which references are hidden,
+//! which peers are let in.
 //!
 //! All of them are one row beside the repository's record, so a reader sees one consistent set. A
 //! key is checked when it is set; in a row that is read, an unknown key is kept and has no effect,
@@ -42,6 +43,8 @@ pub struct RepoSettings {
     max_input_len: Option<u64>,
     max_refs: Option<u64>,
     no_bundles: bool,
+    readers: Vec<String>,
+    writers: Vec<String>,
 }
 
 /// One change of a repository's settings.
@@ -107,6 +110,12 @@ impl RepoSettings {
             "transfer.hiderefs" => {
                 self.hide_from_push.push(hidden()?);
                 self.hide_from_fetch.push(hidden()?);
+            }
+            "swarm.allowread" | "swarm.allowwrite" => {
+                let peer = value::peer(text);
+                let peer = peer.ok_or_else(|| refuse("a peer's id, as 12D3KooW..."))?;
+                let is_reader = key.eq_ignore_ascii_case("swarm.allowRead");
+                if is_reader { &mut self.readers } else { &mut self.writers }.push(peer);
             }
             "receive.hiderefs" => self.hide_from_push.push(hidden()?),
             "uploadpack.advertisebundleuris" => self.no_bundles = !flag()?,
@@ -199,6 +208,17 @@ impl RepoSettings {
     /// Whether clients are told where a bundle of the default branch is. They are, by default.
     pub fn advertises_bundles(&self) -> bool {
         !self.no_bundles
+    }
+
+    /// Whether this peer, by its id as text, may read the repository whatever its visibility. Who
+    /// may write may read.
+    pub fn lets_peer_read(&self, peer: &str) -> bool {
+        self.readers.iter().any(|reader| reader == peer) || self.lets_peer_write(peer)
+    }
+
+    /// Whether this peer may push to the repository.
+    pub fn lets_peer_write(&self, peer: &str) -> bool {
+        self.writers.iter().any(|writer| writer == peer)
     }
 
     fn encode(&self) -> Vec<u8> {

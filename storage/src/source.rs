@@ -17,11 +17,10 @@
 use std::io::Read;
 use std::ops::ControlFlow;
 
-use bytes::Bytes;
-
+use crate::chunks::ChunkBytes;
 use crate::id::{FileId, ObjectId};
 use crate::object::ObjectHeader;
-use crate::read::{ChunkSpan, Pointer};
+use crate::read::{ChunkSpan, Pointer, Urgency};
 
 /// What a source answers.
 pub type SourceResult<T> = std::result::Result<T, SourceError>;
@@ -122,8 +121,8 @@ pub struct ManifestPage {
     pub spans: Vec<ChunkSpan>,
 }
 
-/// Takes a chunk as it comes, not verified yet; says whether more are wanted.
-pub type ChunkTake<'a> = dyn FnMut(&ChunkSpan, Bytes) -> ControlFlow<()> + 'a;
+/// Takes a chunk as it comes, in whichever form; says whether more are wanted.
+pub type ChunkTake<'a> = dyn FnMut(&ChunkSpan, ChunkBytes) -> ControlFlow<()> + 'a;
 
 /// Where chunks of files may be found. Implementers as of [`ObjectSource`].
 pub trait ChunkSource: Send + Sync {
@@ -146,7 +145,7 @@ pub trait ChunkSource: Send + Sync {
 
     /// Hands the chunks at `spans` (of this file, ascending, gaps allowed) to `take` as they come,
     /// in any order. Ends when all came, when `take` has had enough, or without those that are
-    /// absent.
+    /// absent. `urgency` says whether a reader waits for them.
     ///
     /// # Errors
     /// When it broke off; what `take` was given stays good.
@@ -154,6 +153,7 @@ pub trait ChunkSource: Send + Sync {
         &self,
         file: &FileId,
         spans: &[ChunkSpan],
+        urgency: Urgency,
         take: &mut ChunkTake<'_>,
     ) -> SourceResult<()>;
 }

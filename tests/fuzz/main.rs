@@ -3,6 +3,7 @@
 //! Each test plays its target for two seconds with a fixed seed; `cargo x fuzz` plays one for as
 //! long as it is asked to, by the same test. The loop and the mutations are in `tools/src/fuzz/`.
 
+mod exchange;
 mod http;
 mod ingest;
 mod lfs_json;
@@ -82,4 +83,9 @@ fn http() {
 #[test]
 fn record() {
     run(|| Box::new(record::Record::new()));
+}
+
+#[test]
+fn exchange() {
+    run(|| Box::new(exchange::Exchange));
 }

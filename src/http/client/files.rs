@@ -7,10 +7,9 @@ use std::collections::HashMap;
 use std::io::Read;
 use std::ops::ControlFlow;
 
-use bytes::Bytes;
 use mega_storage::{
     ChunkId, ChunkRef, ChunkSource, ChunkSpan, ChunkTake, FileId, ManifestPage, Pointer,
-    SourceError, SourceResult,
+    SourceError, SourceResult, Urgency,
 };
 use reqwest::StatusCode;
 use reqwest::header::RANGE;
@@ -118,6 +117,7 @@ impl ChunkSource for HttpSource {
         &self,
         file: &FileId,
         spans: &[ChunkSpan],
+        _urgency: Urgency,
         take: &mut ChunkTake<'_>,
     ) -> SourceResult<()> {
         let end = |span: &ChunkSpan| span.offset + u64::from(span.chunk.len);
@@ -158,7 +158,7 @@ impl HttpSource {
             read.map_err(|e| SourceError::Unreachable {
                 reason: format!("the connection broke: {e}"),
             })?;
-            if take(span, Bytes::from(bytes)).is_break() {
+            if take(span, bytes.into()).is_break() {
                 return Ok(ControlFlow::Break(()));
             }
         }

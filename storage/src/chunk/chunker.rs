@@ -24,7 +24,7 @@ pub(crate) const CHUNK_LEN_MIN: u32 = 16 << 10;
 pub(crate) const CHUNK_LEN_AVG: u32 = 64 << 10;
 
 /// No chunk is longer: bounds what a reader must hold, and what a peer may send, for one byte.
-pub(crate) const CHUNK_LEN_MAX: u32 = 256 << 10;
+pub const CHUNK_LEN_MAX: u32 = 256 << 10;
 
 /// Bytes read at a time: a run of several whole chunks. Fits the second-level cache of current
 /// processors together with the codec's buffers, so that cutting, hashing and encoding find the

@@ -169,11 +169,20 @@ fn planes(coder: &mut Coder, plain: &[u8], by: Split, row: &mut Vec<u8>) -> bool
 /// What is wrong with the row. The content is not checked against the chunk's hash here.
 #[deny(clippy::indexing_slicing)]
 pub(crate) fn decode(row: &[u8], len: u32) -> Result<Bytes, &'static str> {
+    let (&codec, payload) = row.split_first().ok_or("the row is empty")?;
+    decode_payload(codec, payload, len)
+}
+
+/// As [`decode`], for a row whose codec byte is not in front of the rest.
+///
+/// # Errors
+/// As [`decode`].
+#[deny(clippy::indexing_slicing)]
+pub(crate) fn decode_payload(codec: u8, payload: &[u8], len: u32) -> Result<Bytes, &'static str> {
     if len == 0 || len > CHUNK_LEN_MAX {
         return Err("no chunk has this length");
     }
     let len = len as usize;
-    let (&codec, payload) = row.split_first().ok_or("the row is empty")?;
     match codec {
         RAW if payload.len() == len => Ok(Bytes::copy_from_slice(payload)),
         RAW => Err("the row has another length than the chunk"),

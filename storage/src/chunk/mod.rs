@@ -11,5 +11,6 @@ pub(crate) mod samples;
 #[cfg(test)]
 mod tests;
 
-pub(crate) use chunker::{CHUNK_LEN_MAX, CHUNKER_ID};
+pub use chunker::CHUNK_LEN_MAX;
+pub(crate) use chunker::CHUNKER_ID;
 pub(crate) use codec::CODEC_VERSION;

@@ -6,9 +6,11 @@
 //! therefore asked of `chunk_meta` alone. A row in `chunk` without one is what a crash left of an
 //! ingest: nobody sees it, and the next ingest writes it again.
 //!
-//! Nothing that is read is trusted: a chunk's bytes leave only when their SHA-256 is the chunk's
-//! id.
+//! Nothing that is read is trusted: a chunk's plain bytes leave only when their SHA-256 is the
+//! chunk's id. Its stored form leaves as it lies, held by RocksDB's checksums, for a peer that
+//! verifies it.
 
+mod stored;
 #[cfg(test)]
 mod tests;
 mod writer;
@@ -19,11 +21,12 @@ use bytes::Bytes;
 use sha2::{Digest, Sha256};
 
 use crate::chunk::codec;
-use crate::db::{Db, Durability, Family};
+use crate::db::{Batch, Db, Family, Pinned};
 use crate::error::{Result, StoreError};
 use crate::id::ChunkId;
 use crate::manifest::ChunkRef;
 
+pub use stored::{ChunkBytes, StoredChunk, VerifiedChunk};
 pub(crate) use writer::{ChunkWriter, Rows, WriteLimits};
 
 /// Length of a row in `chunk_meta`.
@@ -111,14 +114,7 @@ impl ChunkStore {
     /// [`StoreError::DamagedChunk`] when what is stored is not the chunk.
     pub(crate) fn get(&self, chunk: &ChunkRef) -> Result<Option<Bytes>> {
         let damaged = |reason| StoreError::DamagedChunk { id: chunk.id, reason };
-        let row = match self.db.get(Family::Chunk, chunk.id.as_bytes()) {
-            Ok(Some(row)) => row,
-            Ok(None) => return Ok(None),
-            Err(e) if e.is_corruption() => {
-                return Err(damaged("the database's own checksum does not match"));
-            }
-            Err(e) => return Err(e),
-        };
+        let Some(row) = self.row(&chunk.id)? else { return Ok(None) };
         let plain = codec::decode(&row, chunk.len).map_err(damaged)?;
         if hash_chunk(&plain) != chunk.id {
             return Err(damaged("its bytes do not have its hash"));
@@ -126,20 +122,43 @@ impl ChunkStore {
         Ok(Some(plain))
     }
 
-    /// Writes chunks whose bytes have been verified, each row with its meta, through the log
-    /// without a sync.
-    pub(crate) fn keep(&self, chunks: &[(ChunkRef, Bytes)]) -> Result<()> {
-        let mut batch = self.db.batch();
-        let mut row = Vec::new();
-        for (chunk, plain) in chunks {
-            row.clear();
-            codec::encode(plain, &mut row);
-            let stored_len = u32::try_from(row.len()).expect("a row is at most a chunk and one");
-            let meta = ChunkMeta { len: chunk.len, stored_len, epoch: FIRST_EPOCH };
-            batch.put(Family::Chunk, chunk.id.as_bytes(), &row);
-            batch.put(Family::ChunkMeta, chunk.id.as_bytes(), &meta.encode());
+    /// A chunk as it is stored, neither decoded nor hashed: for who does both. `None` when it is
+    /// not stored with this length.
+    ///
+    /// # Errors
+    /// [`StoreError::DamagedChunk`] when RocksDB finds it damaged.
+    pub(crate) fn stored(&self, chunk: &ChunkRef) -> Result<Option<StoredChunk>> {
+        let meta = self.metas(&[chunk.id])?.pop().flatten();
+        if meta.is_none_or(|meta| meta.len != chunk.len) {
+            return Ok(None);
         }
-        self.db.commit(batch, Durability::Logged)
+        let Some(row) = self.row(&chunk.id)? else { return Ok(None) };
+        let reason = "the row is empty";
+        let (&codec, payload) =
+            row.split_first().ok_or(StoreError::DamagedChunk { id: chunk.id, reason })?;
+        let payload = Bytes::copy_from_slice(payload);
+        Ok(Some(StoredChunk { codec, plain_len: chunk.len, payload }))
+    }
+
+    fn row(&self, id: &ChunkId) -> Result<Option<Pinned<'_>>> {
+        match self.db.get(Family::Chunk, id.as_bytes()) {
+            Err(e) if e.is_corruption() => {
+                let reason = "the database's own checksum does not match";
+                Err(StoreError::DamagedChunk { id: *id, reason })
+            }
+            row => row,
+        }
+    }
+
+    /// Adds a verified chunk, its row with its meta.
+    pub(crate) fn put(batch: &mut Batch<'_>, verified: &VerifiedChunk) {
+        let chunk = verified.chunk();
+        let mut row = Vec::new();
+        verified.encode(&mut row);
+        let stored_len = u32::try_from(row.len()).expect("a row is at most a chunk and one");
+        let meta = ChunkMeta { len: chunk.len, stored_len, epoch: FIRST_EPOCH };
+        batch.put(Family::Chunk, chunk.id.as_bytes(), &row);
+        batch.put(Family::ChunkMeta, chunk.id.as_bytes(), &meta.encode());
     }
 
     /// Counts everything. Reads the whole of `chunk_meta`: about a second per million chunks.

@@ -1,14 +1,16 @@
 //! Chunks that come one by one from elsewhere, and the moment when they are a file.
 //!
-//! A chunk is kept without a head that names it: that is for whoever fetches to remember. Rows go
-//! through the log, and are as durable as the next synced batch: the head's, at the latest.
+//! A chunk is kept without a head that names it: that is for whoever fetches to remember, in the
+//! same batch. Rows go through the log, and are as durable as the next synced batch: the head's, at
+//! the latest.
 
 use bytes::Bytes;
 use sha2::{Digest, Sha256};
 
 use super::holders::put_segment;
 use super::{FileStore, rights};
-use crate::db::{Durability, Family};
+use crate::chunks::{ChunkStore, StoredChunk, VerifiedChunk};
+use crate::db::{Batch, Durability, Family};
 use crate::error::{Result, StoreError};
 use crate::id::{ChunkId, FileId, RepoId};
 use crate::manifest::{ChunkRef, ManifestBuilder};
@@ -34,9 +36,26 @@ impl FileStore {
         }
     }
 
-    /// Keeps verified chunks.
-    pub(crate) fn keep_chunks(&self, chunks: &[(ChunkRef, Bytes)]) -> Result<()> {
-        self.inner.chunks.keep(chunks)
+    /// A chunk as it is stored, for who decodes and hashes it; `None` when it is absent, damaged,
+    /// or has another length.
+    pub(crate) fn stored_chunk(&self, chunk: &ChunkRef) -> Result<Option<StoredChunk>> {
+        match self.inner.chunks.stored(chunk) {
+            Err(StoreError::DamagedChunk { .. }) => Ok(None),
+            found => found,
+        }
+    }
+
+    /// Keeps a verified chunk, together with what `note` adds.
+    pub(crate) fn keep_chunk(
+        &self,
+        verified: &VerifiedChunk,
+        note: impl FnOnce(&mut Batch<'_>),
+    ) -> Result<()> {
+        let db = &self.inner.db;
+        let mut batch = db.batch();
+        ChunkStore::put(&mut batch, verified);
+        note(&mut batch);
+        db.commit(batch, Durability::Logged)
     }
 
     /// Makes a file of chunks that are all stored, after hashing the whole of it, and gives `repo`

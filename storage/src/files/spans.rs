@@ -29,7 +29,7 @@ impl FileStore {
     }
 
     /// The chunks that cover `offset..offset + len`, clipped to the file's end.
-    pub(super) fn spans(&self, id: &FileId, offset: u64, len: u64) -> Result<FileSpans> {
+    pub(crate) fn spans(&self, id: &FileId, offset: u64, len: u64) -> Result<FileSpans> {
         let head = self.head(id)?.ok_or(StoreError::MissingFile { id: *id })?;
         let end = offset.saturating_add(len).min(head.len);
         Ok(FileSpans { files: self.clone(), id: *id, head, next: offset, end, at_hand: None })

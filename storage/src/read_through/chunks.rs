@@ -18,7 +18,8 @@ use crossbeam_channel::{Receiver, Sender, bounded, unbounded};
 use super::flights::Failure;
 use super::sources::{Reasons, Tracked, add};
 use super::{Result, Shared};
-use crate::chunks::hash_chunk;
+use crate::chunks::ChunkBytes;
+use crate::db::Batch;
 use crate::error::StoreError;
 use crate::id::{ChunkId, FileId};
 use crate::manifest::ChunkRef;
@@ -34,6 +35,7 @@ const RUN_LEN_SOON: u64 = 4 << 20;
 struct Job {
     file: FileId,
     spans: Vec<ChunkSpan>,
+    urgency: Urgency,
     /// Counted against what may be under way ahead of readers.
     ahead_len: u64,
 }
@@ -132,7 +134,7 @@ impl Fetchers {
         let Some(Queues { now, soon }) = &self.queues else { return };
         let queue = if urgency == Urgency::Soon { soon } else { now };
         // The threads outlive the queues.
-        let _ = queue.send(Job { file: *file, spans, ahead_len });
+        let _ = queue.send(Job { file: *file, spans, urgency, ahead_len });
     }
 
     /// Waits for one chunk, which is set on its way if it is not yet.
@@ -185,7 +187,7 @@ fn work(shared: &Shared, now: &Receiver<Job>, soon: &Receiver<Job>, ahead_len: &
         };
         let landing = Landing { shared, job: &job, ahead_len };
         // A source that panics must not cost the repository its threads.
-        let run = std::panic::AssertUnwindSafe(|| shared.transfer(&job.file, &job.spans));
+        let run = std::panic::AssertUnwindSafe(|| shared.transfer(&job));
         if std::panic::catch_unwind(run).is_err() {
             (shared.options.note)("a source panicked: a bug");
         }
@@ -215,9 +217,10 @@ impl Drop for Landing<'_> {
 /// What one source is bringing.
 struct Taking<'a> {
     shared: &'a Shared,
-    open: HashMap<ChunkId, u32>,
+    file: &'a FileId,
+    open: HashMap<ChunkId, ChunkSpan>,
     came: HashSet<ChunkId>,
-    lie: Option<ChunkId>,
+    lie: Option<(ChunkId, &'static str)>,
     has_failed_to_keep: &'a AtomicBool,
 }
 
@@ -248,14 +251,14 @@ impl Shared {
     }
 
     /// Asks source after source until all chunks came; those that did not fail with the reasons.
-    fn transfer(&self, file: &FileId, spans: &[ChunkSpan]) {
+    fn transfer(&self, job: &Job) {
         let mut reasons = Reasons::default();
-        let mut open = spans.to_vec();
+        let mut open = job.spans.clone();
         for source in self.chunk_sources.order(&mut reasons) {
             if open.is_empty() || self.is_closing() {
                 break;
             }
-            let came = self.take_from(source, file, &open, &mut reasons);
+            let came = self.take_from(source, job, &open, &mut reasons);
             open.retain(|span| !came.contains(&span.chunk.id));
         }
         for span in open {
@@ -266,24 +269,26 @@ impl Shared {
     fn take_from(
         &self,
         source: &Tracked<dyn ChunkSource>,
-        file: &FileId,
+        job: &Job,
         open: &[ChunkSpan],
         reasons: &mut Reasons,
     ) -> HashSet<ChunkId> {
-        let panel = &self.chunk_sources;
+        let (panel, file) = (&self.chunk_sources, &job.file);
         panel.asked();
         let mut taking = Taking {
             shared: self,
-            open: open.iter().map(|span| (span.chunk.id, span.chunk.len)).collect(),
+            file,
+            open: open.iter().map(|span| (span.chunk.id, *span)).collect(),
             came: HashSet::new(),
             lie: None,
             has_failed_to_keep: &self.has_failed_to_keep,
         };
-        let asked = source.source.chunks(file, open, &mut |span, bytes| taking.take(span, bytes));
+        let take = &mut |span: &ChunkSpan, bytes| taking.take(span, bytes);
+        let asked = source.source.chunks(file, open, job.urgency, take);
         let Taking { came, lie, .. } = taking;
         match (lie, asked) {
-            (Some(chunk), _) => {
-                let what = format!("wrong bytes for chunk {chunk} of file {file}");
+            (Some((chunk, reason)), _) => {
+                let what = format!("wrong bytes for chunk {chunk} of file {file}: {reason}");
                 panel.lied(source, &what, reasons);
             }
             (None, Err(error)) => panel.failed(source, &error, reasons),
@@ -294,25 +299,30 @@ impl Shared {
 }
 
 impl Taking<'_> {
-    fn take(&mut self, span: &ChunkSpan, bytes: Bytes) -> ControlFlow<()> {
-        let chunk = span.chunk;
-        // Nobody asked for it, or it came before: no reason to hash it.
-        let Some(&len) = self.open.get(&chunk.id) else { return self.go_on() };
-        if bytes.len() as u64 != u64::from(len) || hash_chunk(&bytes) != chunk.id {
-            self.lie = Some(chunk.id);
-            return ControlFlow::Break(());
-        }
-        let kept = self.shared.store.files().keep_chunks(&[(chunk, bytes.clone())]);
-        if let Err(error) = kept
+    fn take(&mut self, span: &ChunkSpan, bytes: ChunkBytes) -> ControlFlow<()> {
+        let id = span.chunk.id;
+        // Nobody asked for it, or it came before: no reason to hash it. Where it stands is what was
+        // asked, whatever the source says.
+        let Some(&asked) = self.open.get(&id) else { return self.go_on() };
+        let verified = match bytes.verify(&asked.chunk) {
+            Ok(verified) => verified,
+            Err(reason) => {
+                self.lie = Some((id, reason));
+                return ControlFlow::Break(());
+            }
+        };
+        let Shared { store, partial, .. } = self.shared;
+        let note = |batch: &mut Batch<'_>| partial.put_came(batch, self.file, &asked);
+        if let Err(error) = store.files().keep_chunk(&verified, note)
             && !self.has_failed_to_keep.swap(true, Ordering::Relaxed)
         {
             (self.shared.options.note)(&format!("what is fetched cannot be kept: {error}"));
         }
-        self.open.remove(&chunk.id);
-        self.came.insert(chunk.id);
+        self.open.remove(&id);
+        self.came.insert(id);
         add(&self.shared.counters.chunks, 1);
-        add(&self.shared.counters.chunk_len, u64::from(len));
-        self.shared.chunk_flights.land(&chunk.id, Ok(bytes));
+        add(&self.shared.counters.chunk_len, u64::from(asked.chunk.len));
+        self.shared.chunk_flights.land(&id, Ok(verified.plain().clone()));
         self.go_on()
     }
 

@@ -9,12 +9,14 @@
 //!   that comes with another length can not be read in this repository until it is opened anew:
 //!   the length has been shown, and bytes that do not fit it would be wrong bytes.
 //! - **Chunks** are verified one by one against the ids that the manifest names, and kept as any
-//!   other chunk. The **manifest** itself has no hash: a source that lies in it can show wrong
-//!   bytes of a file, though never wrong bytes of a chunk. It is kept as told (see
-//!   [`crate::partial`]), gives no right to anything, and is never served on. When the last chunk
-//!   is here the whole file is hashed: only when that is the file's id does it become a file of
-//!   this repository like any other; else all that was told of it is dropped, and the source
-//!   counted as a liar.
+//!   other chunk: in the stored form in which they came, if they came in one. The **manifest**
+//!   itself has no hash: a source that lies in it can show wrong bytes of a file, though never
+//!   wrong bytes of a chunk. It is kept as told (see [`crate::partial`]), gives no right to
+//!   anything, and is never served on. The chunks that came are, before the file is whole: to who
+//!   names file, offset, id and length by a manifest of its own, which this one's lies cannot
+//!   reach. When the last chunk is here the whole file is hashed: only when that is the file's id
+//!   does it become a file of this repository like any other; else all that was told of it is
+//!   dropped, and the source counted as a liar.
 //! - One fetch however many readers wait; they share its failure too. A reader waits no longer than
 //!   [`ReadThroughOptions::wait`].
 //! - Everything that has come is kept: a process that is killed goes on where it was.

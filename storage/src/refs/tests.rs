@@ -65,6 +65,25 @@ fn sets_lists_resolves_and_deletes() {
 }
 
 #[test]
+fn pages_go_on_after_a_name_that_may_have_gone() {
+    let (_test, refs, repo) = fixture();
+    let all = ["HEAD", "refs/heads/a", "refs/heads/b", "refs/tags/v"];
+    let edits: Vec<RefEdit> = all.iter().map(|text| set(text, 1)).collect();
+    apply(&refs, repo, &edits).expect("applied");
+    let page = |after: &[u8], max: usize| -> Vec<String> {
+        let rows = refs.list_after(repo, after, max).expect("listed");
+        rows.into_iter().map(|(n, _)| n.to_string()).collect()
+    };
+    assert_eq!(page(b"", 9), all);
+    assert_eq!(page(b"", 2), all[..2]);
+    assert_eq!(page(b"refs/heads/a", 2), all[2..]);
+    apply(&refs, repo, &[remove("refs/heads/a")]).expect("applied");
+    assert_eq!(page(b"refs/heads/a", 1), all[2..3]);
+    assert!(page(b"refs/tags/v", 9).is_empty());
+    assert_eq!(refs.list_after(RepoId(repo.0 + 1), b"", 9).expect("listed"), []);
+}
+
+#[test]
 fn symbolic_chains_end() {
     let (_test, refs, repo) = fixture();
     let mut edits = vec![set("refs/c/0", 1)];

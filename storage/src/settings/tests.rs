@@ -101,6 +101,26 @@ fn hidden_references_follow_gits_rules() {
 }
 
 #[test]
+fn peers_are_let_in_by_their_ids() {
+    let [reader, writer, stranger] = [
+        "12D3KooWEyoppNCUx8Yx66oV9fJnriXwCcXwDDUA2kj6vnc6iDEp",
+        "QmYyQSo1c1Ym7orWxLYvCrM2EmxFTANf8wXmmE7DWjhx5N",
+        "16Uiu2HAmUdq3ZnGH2UEjSTMFhqTEEDJg8aNMtjXbYpYTpXQkpBWq",
+    ];
+    let all = settings(&[("swarm.allowread", reader), ("swarm.allowWrite", writer)]);
+    let all = all.expect("understood");
+    assert!(all.lets_peer_read(reader) && !all.lets_peer_write(reader));
+    assert!(all.lets_peer_read(writer) && all.lets_peer_write(writer), "who writes may read");
+    assert!(!all.lets_peer_read(stranger) && !all.lets_peer_write(stranger));
+    assert!(!all.lets_peer_read("") && !all.lets_peer_read(&reader[..51]));
+    let (long, spaced) = (format!("{reader}123456789"), format!("{} ", &reader[..51]));
+    for wrong in ["", "*", "QmYyQSo1c1Ym7orWxLYvCrM2EmxFTANf8wXmmE7DWjhx5", &long, &spaced] {
+        assert!(settings(&[("swarm.allowRead", wrong)]).is_err(), "{wrong}");
+    }
+    assert!(settings(&[("swarm.allowRead", &reader.replace('E', "0"))]).is_err());
+}
+
+#[test]
 fn settings_are_kept_copied_and_deleted() {
     let dir = tempfile::tempdir().expect("a directory");
     let path = dir.path().join("s");

@@ -3,7 +3,7 @@
 use crate::name::REF_NAME_LEN_MAX;
 
 /// Every key but `receive.fsck.<id>`, as it is shown.
-const KEYS: [&str; 13] = [
+const KEYS: [&str; 15] = [
     "receive.denyDeleteCurrent",
     "receive.denyDeletes",
     "receive.denyNonFastForwards",
@@ -14,6 +14,8 @@ const KEYS: [&str; 13] = [
     "receive.postReceive",
     "receive.protect",
     "receive.quota",
+    "swarm.allowRead",
+    "swarm.allowWrite",
     "transfer.hideRefs",
     "uploadpack.advertiseBundleURIs",
     "uploadpack.hideRefs",
@@ -21,6 +23,8 @@ const KEYS: [&str; 13] = [
 const FSCK: &str = "receive.fsck.";
 /// Longest id of a check, in bytes: git's have up to 26.
 const FSCK_ID_LEN_MAX: usize = 64;
+/// Lengths of a peer's id as text: 46 for a hash of a key, 52 and 53 for keys that are in it.
+const PEER_LEN: std::ops::RangeInclusive<usize> = 46..=60;
 /// Longest path of a program, in bytes.
 const PROGRAM_LEN_MAX: usize = 4096;
 
@@ -104,6 +108,12 @@ pub(super) fn hidden(text: &str) -> Option<String> {
         && name.len() <= REF_NAME_LEN_MAX
         && !name.contains(|c: char| c.is_control() || c == ' ');
     good.then(|| text.to_owned())
+}
+
+/// A peer's id as libp2p writes it: base58, which has no 0, O, I and l.
+pub(super) fn peer(text: &str) -> Option<String> {
+    let is_digit = |b: u8| b.is_ascii_alphanumeric() && !b"0OIl".contains(&b);
+    (PEER_LEN.contains(&text.len()) && text.bytes().all(is_digit)).then(|| text.to_owned())
 }
 
 /// The absolute path of a program. Whether it is there is seen when it is run.

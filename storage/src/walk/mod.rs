@@ -16,6 +16,7 @@ mod reach;
 mod shallow;
 mod trees;
 mod walker;
+mod want;
 
 #[cfg(test)]
 mod tests;

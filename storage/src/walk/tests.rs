@@ -5,6 +5,7 @@ mod closure;
 mod hostile;
 mod oracle;
 mod shallow;
+mod want;
 
 use std::collections::BTreeSet;
 use std::fmt::Write as _;

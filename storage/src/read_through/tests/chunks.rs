@@ -3,9 +3,13 @@
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
+use bytes::Bytes;
+
 use super::world::{Target, World};
-use super::{Fake, Mode, open, open_with};
+use super::{FORGERIES, Fake, Mode, open, open_with};
+use crate::chunks::ChunkBytes;
 use crate::error::StoreError;
+use crate::held::Held;
 use crate::id::FileId;
 use crate::read::{Content, ReadStore, Urgency};
 use crate::repos::Visibility;
@@ -77,6 +81,67 @@ fn only_what_is_read_travels_and_it_travels_once() {
     let mut alone = vec![0; LEN];
     count.read_at(&Content::File(file), 0, &mut alone).expect("read");
     assert_eq!(alone, data);
+}
+
+#[test]
+fn what_comes_stored_is_kept_as_it_came_and_served_on_before_the_file_is_whole() {
+    let (world, file, data) = world();
+    let fake = Fake::new(&world, Mode::Stored);
+    let target = Target::new();
+    let reader = open(&target, &[&fake]);
+    assert_eq!(read(&reader, file, 1 << 20, 1000).expect("read"), data[1 << 20..][..1000]);
+    let span = reader.chunk_spans(&file, 1 << 20, 1).expect("told")[0];
+    let held = || target.store.held_file(target.repo.id, &file).expect("read").expect("told");
+    let partial = held();
+    assert!(!partial.is_whole() && partial.manifest(0, 9).expect("read").is_none());
+    let Held::Runs(runs) = partial.parts().expect("read") else { panic!("a part came") };
+    assert!(runs.iter().any(|run| run.offset <= span.offset && span.offset < run.end()));
+    assert_eq!(partial.chunk(&span).expect("read"), Some(world.stored(&file, &span)));
+    // Somebody else's chunk, which the manifest names too, is not.
+    let first = reader.chunk_spans(&file, 0, 1).expect("told")[0];
+    let plain = Bytes::copy_from_slice(&data[..first.chunk.len as usize]);
+    let verified = ChunkBytes::Plain(plain).verify(&first.chunk).expect("it is the chunk");
+    target.store.files().keep_chunk(&verified, |_| ()).expect("kept");
+    assert_eq!(held().chunk(&first).expect("read"), None);
+    assert_eq!(read(&reader, file, 0, LEN).expect("read"), data);
+    wait_until_whole(&target, &file);
+    let whole = held();
+    assert!(whole.is_whole() && whole.parts().expect("read") == Held::All);
+    assert_eq!(whole.chunk(&first).expect("read"), Some(world.stored(&file, &first)));
+}
+
+#[test]
+fn a_forged_stored_form_is_neither_read_nor_kept_nor_served() {
+    let (world, file, data) = world();
+    for how in 0..FORGERIES {
+        let fake = Fake::new(&world, Mode::Good);
+        let target = Target::new();
+        let reader = open(&target, &[&fake]);
+        let span = reader.chunk_spans(&file, 0, 1).expect("told")[0];
+        fake.turn(Mode::Forged(how));
+        let error = read(&reader, file, 0, 1000).expect_err("refused");
+        assert!(error.to_string().contains("wrong bytes"), "{how}: {error}");
+        assert_eq!(reader.counts().chunks, 0, "{how}");
+        let stored = target.store.files().stored_chunks(&[span.chunk.id]).expect("read");
+        assert_eq!(stored, [false], "{how}");
+        let held = target.store.held_file(target.repo.id, &file).expect("read").expect("told");
+        assert_eq!(held.parts().expect("read"), Held::None, "{how}");
+        fake.turn(Mode::Stored);
+        assert_eq!(read(&reader, file, 0, 1000).expect("read"), data[..1000]);
+    }
+}
+
+#[test]
+fn sources_are_told_whether_somebody_waits() {
+    let (world, file, _) = world();
+    let fake = Fake::new(&world, Mode::Good);
+    let target = Target::new();
+    let reader = open(&target, &[&fake]);
+    let spans = reader.chunk_spans(&file, 0, u64::MAX).expect("told");
+    read(&reader, file, 0, 10).expect("read");
+    reader.expect(&file, &spans[spans.len() - 1..], Urgency::Soon);
+    reader.chunk(&file, &spans[spans.len() - 1].chunk).expect("read");
+    assert_eq!(*fake.urgencies.lock(), [Urgency::Now, Urgency::Soon]);
 }
 
 #[test]
@@ -240,8 +305,9 @@ impl crate::source::ChunkSource for Renamed {
         &self,
         file: &FileId,
         spans: &[crate::ChunkSpan],
+        urgency: Urgency,
         take: &mut crate::ChunkTake<'_>,
     ) -> crate::SourceResult<()> {
-        self.inner.chunks(&self.map(file), spans, take)
+        self.inner.chunks(&self.map(file), spans, urgency, take)
     }
 }

@@ -15,9 +15,10 @@ use bytes::Bytes;
 use parking_lot::{Condvar, Mutex};
 
 use super::{ReadThrough, ReadThroughOptions, Sources};
+use crate::chunks::{ChunkBytes, StoredChunk};
 use crate::id::{FileId, ObjectId};
 use crate::object::ObjectHeader;
-use crate::read::{ChunkSpan, Pointer, ReadStore};
+use crate::read::{ChunkSpan, Pointer, ReadStore, Urgency};
 use crate::source::{
     ChunkSource, ChunkTake, ManifestPage, ObjectSource, ObjectWant, SourceError, SourceResult,
 };
@@ -39,6 +40,10 @@ enum Mode {
     Breaking,
     /// It cannot say lengths.
     NoLens,
+    /// Chunks come as they are stored.
+    Stored,
+    /// They come in a stored form that is none, in one of several ways.
+    Forged(u8),
 }
 
 /// A source over a repository in another store.
@@ -52,6 +57,8 @@ struct Fake {
     pages: AtomicU64,
     runs: AtomicU64,
     chunks: AtomicU64,
+    /// What each question for chunks was asked with.
+    urgencies: Mutex<Vec<Urgency>>,
     /// Chunks in a page.
     page_len: usize,
 }
@@ -60,8 +67,21 @@ impl Fake {
     fn new(world: &Arc<World>, mode: Mode) -> Arc<Self> {
         let (packs, lens, files, pages, runs, chunks) = Default::default();
         let gate = (Mutex::new(false), Condvar::new());
-        let (world, mode) = (world.clone(), Mutex::new(mode));
-        Arc::new(Self { world, mode, gate, packs, lens, files, pages, runs, chunks, page_len: 5 })
+        let (world, mode, page_len) = (world.clone(), Mutex::new(mode), 5);
+        let urgencies = Mutex::default();
+        Arc::new(Self {
+            world,
+            mode,
+            gate,
+            packs,
+            lens,
+            files,
+            pages,
+            runs,
+            chunks,
+            urgencies,
+            page_len,
+        })
     }
 
     fn turn(&self, mode: Mode) {
@@ -169,10 +189,23 @@ impl ChunkSource for Fake {
         &self,
         file: &FileId,
         spans: &[ChunkSpan],
+        urgency: Urgency,
         take: &mut ChunkTake<'_>,
     ) -> SourceResult<()> {
         let mode = self.asked(&self.runs)?;
+        self.urgencies.lock().push(urgency);
         for (index, span) in spans.iter().enumerate() {
+            if matches!(mode, Mode::Stored | Mode::Forged(_)) {
+                let mut stored = self.world.stored(file, span);
+                if let Mode::Forged(how) = mode {
+                    forge(&mut stored, how);
+                }
+                self.chunks.fetch_add(1, Ordering::SeqCst);
+                if let ControlFlow::Break(()) = take(span, ChunkBytes::Stored(stored)) {
+                    return Ok(());
+                }
+                continue;
+            }
             let mut bytes = self.world.view().chunk(file, &span.chunk).expect("read").to_vec();
             match mode {
                 Mode::Empty => return Ok(()),
@@ -188,6 +221,29 @@ impl ChunkSource for Fake {
             }
         }
         Ok(())
+    }
+}
+
+/// Ways in which [`forge`] makes a stored form wrong.
+const FORGERIES: u8 = 5;
+
+/// Makes a chunk's stored form one that must not be kept.
+fn forge(stored: &mut StoredChunk, how: u8) {
+    let (plain_len, noise) = (stored.plain_len as usize, world::noise(77, 100));
+    match how {
+        0 => stored.codec = 200,
+        1 => stored.plain_len += 1,
+        // Far more than was announced, from next to nothing.
+        2 => {
+            stored.codec = 1;
+            stored.payload = zstd::bulk::compress(&vec![0; 9 << 20], 9).expect("made").into();
+        }
+        3 => {
+            stored.codec = 0;
+            stored.payload = world::noise(78, plain_len).into();
+        }
+        // The right bytes, and more of them than there are.
+        _ => stored.payload = [&stored.payload[..], &noise].concat().into(),
     }
 }
 

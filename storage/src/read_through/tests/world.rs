@@ -6,12 +6,13 @@ use bytes::Bytes;
 use sha2::{Digest, Sha256};
 use tempfile::TempDir;
 
+use crate::chunks::StoredChunk;
 use crate::id::{FileId, ObjectId};
 use crate::name::RepoName;
 use crate::object::{EntryKind, ObjectKind, hash_object, tree_entries};
 use crate::objects::{IngestOptions, PackInput};
 use crate::progress::NoProgress;
-use crate::read::Pointer;
+use crate::read::{ChunkSpan, Pointer};
 use crate::repos::{Repo, Visibility};
 use crate::source::ObjectWant;
 use crate::store::{Store, StoreOptions};
@@ -165,6 +166,12 @@ impl World {
     pub(super) fn object(&self, id: &ObjectId) -> (ObjectKind, Bytes) {
         let object = self.store.objects().read(id).expect("read").expect("is there");
         (object.kind, object.data)
+    }
+
+    /// A chunk as it is stored.
+    pub(super) fn stored(&self, file: &FileId, span: &ChunkSpan) -> StoredChunk {
+        let held = self.store.held_file(self.repo.id, file).expect("read").expect("is there");
+        held.chunk(span).expect("read").expect("is there")
     }
 
     /// What a server sends for a want.

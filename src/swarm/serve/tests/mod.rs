@@ -1,0 +1,9 @@
+//! Peers and what they are answered.
+
+mod answers;
+mod limits;
+mod matrix;
+mod parts;
+mod scene;
+
+use scene::{Scene, key, mesh, reader, stranger, writer};
