@@ -13,6 +13,7 @@ use crate::http::ServeError;
 use crate::lfs::LfsError;
 use crate::node::NodeError;
 use crate::swarm::identity::IdentityError;
+use crate::swarm::net::NetError;
 
 /// An error with what to do about it, when there is something to do.
 fn failed(error: &dyn std::error::Error, code: u8, hint: Option<String>) -> Exit {
@@ -47,6 +48,8 @@ pub(super) fn of_node(error: &NodeError) -> Exit {
         NodeError::Mount(error) => return of_mount(error),
         NodeError::Serve(error) => return of_serve(error),
         NodeError::Identity(error) => return of_identity(error),
+        NodeError::Net(error) => return of_net(error),
+        NodeError::NoPeer { .. } => Some("'mega-store peer list' shows those known".to_owned()),
         NodeError::NoToken { .. } => Some("'mega-store token list' shows all".to_owned()),
         NodeError::Output(e) if e.kind() == io::ErrorKind::BrokenPipe => return reader_gone(),
         NodeError::Output(_) | NodeError::Io { .. } => None,
@@ -224,6 +227,21 @@ fn of_identity(error: &IdentityError) -> Exit {
             Some(format!("chmod {wanted:o} {}", path.display()))
         }
         IdentityError::Random(_) | IdentityError::Io { .. } => None,
+    };
+    failed(error, FAILED, hint)
+}
+
+fn of_net(error: &NetError) -> Exit {
+    let hint = match error {
+        NetError::Listen { .. } => {
+            Some("give another address with --swarm-listen, or port 0".to_owned())
+        }
+        NetError::Unreachable { .. } | NetError::NotReady { .. } => Some(
+            "if its address is known: mega-store peer add /ip4/ADDRESS/tcp/PORT/p2p/PEER"
+                .to_owned(),
+        ),
+        NetError::Banned { peer } => Some(format!("mega-store peer remove {peer} forgets the ban")),
+        NetError::Start { .. } | NetError::Dht { .. } | NetError::Stopped => None,
     };
     failed(error, FAILED, hint)
 }

@@ -20,6 +20,7 @@ mod mount;
 mod mount_helper;
 mod output;
 mod parse;
+mod peer;
 mod progress;
 mod reach;
 mod repo;
@@ -120,6 +121,8 @@ enum Verb {
     Serve(serve::Args),
     #[command(subcommand)]
     Token(token::Verb),
+    #[command(subcommand)]
+    Peer(peer::Verb),
     Status(status::Args),
     Stats(stats::Args),
     LfsAgent(lfs_agent::Args),
@@ -174,6 +177,7 @@ fn run(cli: &Cli, location: &StoreLocation, terminal: &Terminal) -> Exit {
         Verb::Cat(args) => reach::perform(&context, args.request()),
         Verb::Serve(args) => serve::run(args, &context),
         Verb::Token(verb) => reach::perform(&context, verb.request()),
+        Verb::Peer(verb) => reach::perform(&context, verb.request()),
         Verb::Status(args) => reach::perform(&context, args.request()),
         Verb::Stats(args) => reach::perform(&context, args.request()),
         Verb::Debug(verb) => match verb.request() {

@@ -22,6 +22,7 @@ use crate::control::{Call, Exit, LfsMode, MountCall, Request};
 use crate::git::Git;
 use crate::http::client::RemoteUrl;
 use crate::node::{MountInfo, MountRequest, Node, NodeError, RepoPlace};
+use crate::swarm::record::P2pUrl;
 
 /// The daemon's log is begun anew at this length, in bytes.
 const LOG_LEN_MAX: u64 = 16 << 20;
@@ -37,9 +38,10 @@ const LOG_LEN_MAX: u64 = 16 << 20;
 /// 'umount DIR'). Other commands work meanwhile: they are done by that process. Its log is
 /// log/mount.log in the store.
 ///
-/// A repository on a server is mounted at once and fetched as it is read: directories and files
-/// when they are opened, of LFS files the parts that programs touch. What has come is verified and
-/// kept, in a repository of this store that is named after host and path.
+/// A repository on a server or at a peer is mounted at once and fetched as it is read: directories
+/// and files when they are opened, of LFS files the parts that programs touch. What has come is
+/// verified and kept, in a repository of this store that is named after host and path, or peer and
+/// name.
 ///
 /// With --plain the kernel reads large LFS files at the speed of a plain file: those of 16 MiB and
 /// more that are opened get a copy in cache/plain of the store, made and verified in the
@@ -58,13 +60,18 @@ Examples:
   mega-store mount model@v1.0 /mnt/model --allow-other
   mega-store mount model@HEAD~2 /mnt/old --foreground    until Ctrl-C
   mega-store mount https://host/team/model.git@v1.0 /mnt/model
+  mega-store mount p2p://12D3KooW.../repo/team/model /mnt/model
   mega-store mount model /mnt/model --plain 40g
 
 With --json one object: repo, revision, commit, dir, lfs, allow_other, requests, fetched, plain
 {limit, copies, bytes, written, removed, opened}: the plain copies, of all mounts of the store.")]
 pub(super) struct Args {
-    /// A repository here or on a server, and a revision of it: HEAD when it is not given
-    #[arg(value_name = "NAME[@REV]|http(s)://HOST/NAME.git[@REV]", value_parser = parse::place)]
+    /// A repository here, on a server (http(s)://HOST/NAME.git) or at a peer
+    /// (p2p://PEER/repo/NAME), and a revision of it: HEAD when it is not given
+    #[arg(
+        value_name = "NAME[@REV]|URL[@REV]",
+        value_parser = parse::place
+    )]
     spec: Spec,
     /// An empty directory
     dir: PathBuf,
@@ -111,6 +118,17 @@ impl Lfs {
             Self::Off => "off",
         }
     }
+}
+
+/// Where a repository is, by what the call names.
+fn place(text: &str) -> Result<RepoPlace, NodeError> {
+    if let Ok(url) = text.parse::<P2pUrl>() {
+        return Ok(RepoPlace::Peer(url));
+    }
+    Ok(match parse::is_address(text) {
+        true => RepoPlace::There(RemoteUrl::parse(text)?),
+        false => RepoPlace::Here(RepoName::new(text)?),
+    })
 }
 
 pub(super) fn run(args: &Args, context: &Context<'_>) -> Exit {
@@ -231,10 +249,7 @@ pub(super) fn answer(
     };
     let allow_other = call.allow_other;
     let request = MountRequest {
-        repo: match parse::is_address(&call.repo) {
-            true => RepoPlace::There(RemoteUrl::parse(&call.repo)?),
-            false => RepoPlace::Here(RepoName::new(&call.repo)?),
-        },
+        repo: place(&call.repo)?,
         revision: call.revision.clone(),
         dir: call.dir.to_path(),
         options: MountOptions { allow_other, lfs, ..MountOptions::default() },

@@ -3,6 +3,7 @@
 use mega_storage::{FileId, ObjectId, RepoName};
 
 use crate::http::client::RemoteUrl;
+use crate::swarm::record::{P2pTarget, P2pUrl, P2pUrlError};
 
 /// A repository and a revision of it.
 #[derive(Clone, PartialEq, Eq, Debug)]
@@ -23,6 +24,9 @@ pub(super) fn spec(text: &str) -> Result<Spec, String> {
 /// As [`spec`], or the address of a repository on a server: `http(s)://HOST/NAME.git[@REV]`. The
 /// revision comes after `.git@`: an `@` before that is the user's.
 pub(super) fn place(text: &str) -> Result<Spec, String> {
+    if text.starts_with("p2p://") {
+        return peer_place(text);
+    }
     if !is_address(text) {
         return spec(text);
     }
@@ -35,6 +39,20 @@ pub(super) fn place(text: &str) -> Result<Spec, String> {
     }
     RemoteUrl::parse(repo).map_err(|e| e.to_string())?;
     Ok(Spec { repo: repo.to_owned(), revision: revision.to_owned() })
+}
+
+/// The address of a repository at a peer: `p2p://PEER/repo/NAME[@REV]`.
+fn peer_place(text: &str) -> Result<Spec, String> {
+    let url: P2pUrl = text.parse().map_err(|e: P2pUrlError| e.to_string())?;
+    match url.target {
+        P2pTarget::Repo { name, revision } => {
+            let repo = P2pUrl::repo(url.peer, name).to_string();
+            Ok(Spec { repo, revision: revision.unwrap_or_else(|| "HEAD".to_owned()) })
+        }
+        P2pTarget::Object(_) | P2pTarget::File(_) => {
+            Err("it names no repository: p2p://PEER/repo/NAME does".to_owned())
+        }
+    }
 }
 
 /// Whether a repository is given by its address.

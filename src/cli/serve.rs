@@ -3,22 +3,29 @@
 use std::net::SocketAddr;
 use std::path::PathBuf;
 use std::sync::Arc;
+use std::time::Duration;
 
 use crossbeam_channel::unbounded;
+use libp2p::{Multiaddr, PeerId};
 
 use super::hold::{self, END_WAIT, Event};
 use super::reach::{self, Context};
 use super::run::Holder;
-use super::{absolute, exit};
+use super::{absolute, exit, parse, peer};
 use crate::control::{Exit, Reply};
 use crate::http::{Limits, ServeOptions, TlsFiles};
-use crate::node::{NodeError, Serving};
+use crate::node::{NodeError, Serving, SwarmOptions};
+use crate::swarm::net::Reach;
 
 /// Serve git, LFS and content by its hash over HTTP
 ///
 /// Stock git and git-lfs clone from it and push to it. On this machine alone (127.0.0.1) and before
 /// the first token is made, whoever reaches it is the owner; after that, and on other addresses,
 /// everyone needs a token for what is not public: 'mega-store token create'.
+///
+/// With --swarm it is a peer too: other stores mount from it by its peer id what is public, or what
+/// they are allowed, and find it through the peers that they know. Its addresses are printed, as
+/// 'mega-store peer add' takes them.
 ///
 /// The command holds the store and answers other commands until Ctrl-C. The first signal lets
 /// transfers end that are running, the second ends them too. Writes are noted in log/audit.log in
@@ -45,7 +52,48 @@ pub(super) struct Args {
     /// Private key of the certificate, in PEM
     #[arg(long, value_name = "FILE", requires = "tls_cert")]
     tls_key: Option<PathBuf>,
+    /// Be a peer too: serve what is public, or allowed, to other stores, and be found by them
+    #[arg(long)]
+    swarm: bool,
+    /// Address to listen on for peers; may be given more than once
+    #[arg(long, value_name = "MULTIADDR", requires = "swarm", value_parser = multiaddr)]
+    swarm_listen: Vec<Multiaddr>,
+    /// A peer to find others through, beside those that are known; may be given more than once
+    #[arg(long, value_name = "MULTIADDR", requires = "swarm", value_parser = peer::split)]
+    bootstrap: Vec<(PeerId, Multiaddr)>,
+    /// Do not look for peers on the local network
+    #[arg(long, requires = "swarm")]
+    no_mdns: bool,
+    /// Carry connections of peers that cannot reach one another
+    #[arg(long, requires = "swarm")]
+    relay: bool,
+    /// Whether peers can open connections to this one; auto: others are asked to try
+    #[arg(long, requires = "swarm", value_enum, default_value = "auto")]
+    reachable: Reachable,
+    /// Bytes a second that may go to peers, or with k, m or g
+    #[arg(long, value_name = "SIZE", requires = "swarm", value_parser = parse::size)]
+    upload: Option<u64>,
+    /// Bytes a second that may come from peers, or with k, m or g
+    #[arg(long, value_name = "SIZE", requires = "swarm", value_parser = parse::size)]
+    download: Option<u64>,
 }
+
+#[derive(clap::ValueEnum, Clone, Copy, Debug)]
+enum Reachable {
+    /// Others are asked to try
+    Auto,
+    /// They can
+    Yes,
+    /// They cannot
+    No,
+}
+
+fn multiaddr(text: &str) -> Result<Multiaddr, String> {
+    text.parse().map_err(|e| format!("it is no address as /ip4/0.0.0.0/tcp/4001: {e}"))
+}
+
+/// How long addresses that are being opened are waited for.
+const LISTEN_TIME: Duration = Duration::from_secs(2);
 
 /// `ADDR:PORT`; `localhost` stands for 127.0.0.1.
 fn address(text: &str) -> Result<SocketAddr, String> {
@@ -57,6 +105,29 @@ fn address(text: &str) -> Result<SocketAddr, String> {
 }
 
 impl Args {
+    fn swarm_options(&self) -> SwarmOptions {
+        let usual = SwarmOptions::default();
+        let listen = if self.swarm_listen.is_empty() {
+            usual.listen.clone()
+        } else {
+            self.swarm_listen.clone()
+        };
+        SwarmOptions {
+            listen,
+            bootstrap: self.bootstrap.clone(),
+            mdns: !self.no_mdns,
+            relay: self.relay,
+            reach: match self.reachable {
+                Reachable::Auto => Reach::Auto,
+                Reachable::Yes => Reach::Yes,
+                Reachable::No => Reach::No,
+            },
+            download: self.download,
+            upload: self.upload,
+            ..usual
+        }
+    }
+
     fn options(&self) -> ServeOptions {
         let files = self.tls_cert.as_ref().zip(self.tls_key.as_ref());
         let tls = files.map(|(certificate, key)| TlsFiles {
@@ -84,6 +155,20 @@ pub(super) fn run(args: &Args, context: &Context<'_>) -> Exit {
         Ok(serving) => serving,
         Err(error) => return exit::of_node(&error),
     };
+    if args.swarm {
+        let joined = node.swarm(&args.swarm_options()).and_then(|swarm| {
+            swarm.announce(node.store())?;
+            Ok(swarm)
+        });
+        match joined {
+            Ok(swarm) => {
+                for address in swarm.addresses(LISTEN_TIME) {
+                    Reply::note(context.terminal, &format!("peer {address}"));
+                }
+            }
+            Err(error) => return exit::of_node(&error),
+        }
+    }
     let holder = Holder { keeps_mounts: true, listens: true };
     let control = reach::listen(&node, holder, Box::new(|| ()));
     if let Err(error) = announce(&serving, args, context) {

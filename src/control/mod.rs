@@ -19,7 +19,7 @@ pub use client::{Sink, call, connect};
 pub use reply::Reply;
 pub use request::{
     Call, ConfigChange, ExportCall, FileCall, ImportCall, LfsMode, LsCall, MountCall, OsText,
-    RepoCall, Request, TokenCall,
+    PeerCall, RepoCall, Request, TokenCall,
 };
 pub use server::{Handler, Server};
 pub use wire::Exit;

@@ -33,6 +33,8 @@ pub enum Request {
     File(FileCall),
     /// Access tokens.
     Token(TokenCall),
+    /// `peer`.
+    Peer(PeerCall),
     /// Lists a directory of a revision.
     Ls(LsCall),
     /// Writes a file of a revision out.
@@ -189,6 +191,19 @@ pub enum FileCall {
         range: Option<String>,
     },
     /// Gives up the owner's right to a file.
+    Remove(String),
+}
+
+/// `peer ...`
+#[derive(Clone, PartialEq, Eq, Debug, Serialize, Deserialize)]
+pub enum PeerCall {
+    /// Who this store is.
+    Id,
+    /// Those that are known.
+    List,
+    /// Knows one at an address and lets it into the mesh.
+    Add(String),
+    /// Forgets one.
     Remove(String),
 }
 

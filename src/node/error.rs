@@ -10,6 +10,7 @@ use crate::http::ServeError;
 use crate::http::client::UrlError;
 use crate::lfs::LfsError;
 use crate::swarm::identity::IdentityError;
+use crate::swarm::net::NetError;
 
 /// Everything that a command can fail with once it has the store.
 #[derive(Debug, thiserror::Error)]
@@ -32,6 +33,15 @@ pub enum NodeError {
     /// This store as a peer.
     #[error(transparent)]
     Identity(#[from] IdentityError),
+    /// A peer is not known.
+    #[error("there is no peer {peer}")]
+    NoPeer {
+        /// Its id as given.
+        peer: String,
+    },
+    /// The network of peers.
+    #[error(transparent)]
+    Net(#[from] NetError),
     /// The operating system refused.
     #[error("{action}: {source}")]
     Io {

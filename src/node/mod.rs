@@ -13,11 +13,14 @@ mod mounts;
 mod remote;
 mod repo;
 mod serve;
+mod swarm;
 mod tree;
 
 use std::path::Path;
+use std::sync::Arc;
 
 use mega_storage::{Store, StoreOptions};
+use parking_lot::Mutex;
 
 pub use error::NodeError;
 pub use export::{ExportOptions, ExportReport, export};
@@ -28,6 +31,7 @@ pub use mounts::{MountInfo, MountRequest, Mounts};
 pub use remote::{Opened, RepoPlace, fetch_counts, open_place};
 pub use repo::{delete_repo, head_branch, set_head};
 pub use serve::Serving;
+pub use swarm::{NodeSwarm, SwarmOptions, unix_now};
 pub use tree::{Entry, EntryContent, Place, find_path, list_dir, open_revision};
 
 /// An open store and its mounts.
@@ -35,6 +39,7 @@ pub struct Node {
     store: Store,
     mounts: Mounts,
     remotes: remote::Remotes,
+    swarm: Mutex<Option<Arc<NodeSwarm>>>,
 }
 
 impl Node {
@@ -63,7 +68,8 @@ impl Node {
     }
 
     fn new(store: Store) -> Self {
-        Self { store, mounts: Mounts::default(), remotes: remote::Remotes::default() }
+        let (mounts, remotes, swarm) = Default::default();
+        Self { store, mounts, remotes, swarm }
     }
 
     /// The store.

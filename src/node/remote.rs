@@ -1,6 +1,6 @@
-//! Repositories that are filled from a server as they are read.
+//! Repositories that are filled from a server, or from peers, as they are read.
 //!
-//! Such a repository is marked partial and named after the server's address. It has the references
+//! Such a repository is marked partial and named after the address. It has the references
 //! that were ever asked for, as they stood when the server was last reached: with the server away
 //! what is here stays readable.
 
@@ -10,14 +10,16 @@ use std::sync::{Arc, Weak};
 use mega_storage::object::{ObjectKind, commit_info};
 use mega_storage::{
     Expect, FetchCounts, ObjectId, ObjectWant, ReadStore, ReadThrough, ReadThroughOptions, RefEdit,
-    RefName, RefTarget, RefTransaction, Repo, RepoId, RepoName, SourceError, Sources, StoreError,
-    peel,
+    RefName, RefTarget, RefTransaction, Repo, RepoId, RepoName, SourceError, SourceResult, Sources,
+    StoreError, peel,
 };
 use parking_lot::Mutex;
 
+use super::swarm::{self, PeerSource, SwarmOptions};
 use super::{Node, NodeError};
 use crate::git::Git;
 use crate::http::client::{HttpSource, RemoteRef, RemoteUrl};
+use crate::swarm::record::{P2pTarget, P2pUrl};
 
 /// What stands before and after a short name, in the order of git's rules.
 const RULES: [(&str, &str); 6] = [
@@ -40,6 +42,57 @@ pub enum RepoPlace {
     Here(RepoName),
     /// One on a server.
     There(RemoteUrl),
+    /// One at a peer.
+    Peer(P2pUrl),
+}
+
+/// Where a partial repository is filled from.
+enum Origin {
+    Server(RemoteUrl),
+    Peer(P2pUrl),
+}
+
+impl Origin {
+    /// From what the repository's record says.
+    fn parse(text: &str) -> Result<Self, NodeError> {
+        match text.parse::<P2pUrl>() {
+            Ok(url) => Ok(Self::Peer(url)),
+            Err(_) => Ok(Self::Server(RemoteUrl::parse(text)?)),
+        }
+    }
+}
+
+/// Something that a repository is filled from.
+enum Source {
+    Server(Arc<HttpSource>),
+    Peer(PeerSource),
+}
+
+impl Source {
+    fn refs(&self, names: &[RefName]) -> SourceResult<Vec<RemoteRef>> {
+        match self {
+            Self::Server(server) => server.refs(names),
+            Self::Peer(peer) => peer.refs(names),
+        }
+    }
+
+    fn shown(&self) -> String {
+        match self {
+            Self::Server(server) => server.url().as_shown(),
+            Self::Peer(peer) => peer.shown(),
+        }
+    }
+
+    fn sources(&self) -> Sources {
+        match self {
+            Self::Server(server) => {
+                Sources { objects: vec![server.clone()], chunks: vec![server.clone()] }
+            }
+            Self::Peer(peer) => {
+                Sources { objects: vec![peer.objects()], chunks: vec![peer.chunks()] }
+            }
+        }
+    }
 }
 
 /// A repository opened for reading at a revision.
@@ -61,13 +114,13 @@ pub(super) struct Remotes {
 }
 
 /// It ends with its last reader.
-type Live = (Weak<ReadThrough>, Arc<HttpSource>);
+type Live = (Weak<ReadThrough>, Arc<Source>);
 
 /// One of them.
 struct Remote {
     repo: Repo,
     through: Arc<ReadThrough>,
-    source: Arc<HttpSource>,
+    source: Arc<Source>,
 }
 
 /// Opens a repository so that `revision` of it can be found and read.
@@ -81,22 +134,29 @@ pub fn open_place(
     git: &Git,
 ) -> Result<Opened, NodeError> {
     let store = node.store();
-    let (repo, url, is_new) = match place {
+    let (repo, origin, is_new) = match place {
         RepoPlace::Here(name) => {
             let repo = store.repos().get(name)?;
             if !repo.partial {
                 let reader = Arc::new(store.view(repo.id));
                 return Ok(Opened { repo, reader, through: None, note: None });
             }
-            let url = RemoteUrl::parse(repo.origin.as_deref().unwrap_or_default())?;
-            (repo, url, false)
+            let origin = Origin::parse(repo.origin.as_deref().unwrap_or_default())?;
+            (repo, origin, false)
         }
         RepoPlace::There(url) => {
-            let (repo, is_new) = find_or_make(node, url)?;
-            (repo, url.clone(), is_new)
+            let (repo, is_new) = find_or_make(node, url.local_name(), url.as_shown())?;
+            (repo, Origin::Server(url.clone()), is_new)
+        }
+        RepoPlace::Peer(url) => {
+            let name = repo_at_peer(url)?;
+            let local = swarm::local_name(&url.peer, name)?;
+            let shown = P2pUrl::repo(url.peer, name.clone()).to_string();
+            let (repo, is_new) = find_or_make(node, &local, shown)?;
+            (repo, Origin::Peer(url.clone()), is_new)
         }
     };
-    let opened = open_remote(node, &repo, &url, git).and_then(|remote| {
+    let opened = open_remote(node, &repo, &origin, git).and_then(|remote| {
         let note = remote.prepare(node, revision)?;
         Ok((remote, note))
     });
@@ -115,8 +175,8 @@ pub fn open_place(
 }
 
 /// The partial repository of an address, made when it is not there; whether it was made.
-fn find_or_make(node: &Node, url: &RemoteUrl) -> Result<(Repo, bool), NodeError> {
-    let (repos, name, origin) = (node.store().repos(), url.local_name(), url.as_shown());
+fn find_or_make(node: &Node, name: &RepoName, origin: String) -> Result<(Repo, bool), NodeError> {
+    let repos = node.store().repos();
     match repos.find(name)? {
         None => Ok((repos.create_partial(name, &origin)?, true)),
         Some(repo) if repo.partial && repo.origin.as_deref() == Some(&origin) => Ok((repo, false)),
@@ -127,20 +187,62 @@ fn find_or_make(node: &Node, url: &RemoteUrl) -> Result<(Repo, bool), NodeError>
     }
 }
 
-fn open_remote(node: &Node, repo: &Repo, url: &RemoteUrl, git: &Git) -> Result<Remote, NodeError> {
-    let mut live = node.remotes().live.lock();
-    live.retain(|_, (through, _)| through.strong_count() > 0);
-    let found = live.get(&repo.id).and_then(|(t, source)| Some((t.upgrade()?, source.clone())));
+/// The repository that an address of a peer names.
+fn repo_at_peer(url: &P2pUrl) -> Result<&RepoName, NodeError> {
+    match &url.target {
+        P2pTarget::Repo { name, .. } => Ok(name),
+        P2pTarget::Object(_) | P2pTarget::File(_) => {
+            let expected = "a repository at a peer: p2p://PEER/repo/NAME";
+            Err(NodeError::BadArgument { text: url.to_string(), expected })
+        }
+    }
+}
+
+fn open_remote(node: &Node, repo: &Repo, origin: &Origin, git: &Git) -> Result<Remote, NodeError> {
+    let found = {
+        let mut live = node.remotes().live.lock();
+        live.retain(|_, (through, _)| through.strong_count() > 0);
+        live.get(&repo.id).and_then(|(t, source)| Some((t.upgrade()?, source.clone())))
+    };
     if let Some((through, source)) = found {
         return Ok(Remote { repo: repo.clone(), through, source });
     }
-    let source = Arc::new(HttpSource::new(url, git).map_err(|e| failed(url, &e))?);
-    let sources = Sources { objects: vec![source.clone()], chunks: vec![source.clone()] };
+    // Not under the lock: it may ask somebody.
+    let source = Arc::new(match origin {
+        Origin::Server(url) => {
+            Source::Server(Arc::new(HttpSource::new(url, git).map_err(|e| failed(url, &e))?))
+        }
+        Origin::Peer(url) => Source::Peer(peer_source(node, repo, url)?),
+    });
+    let mut live = node.remotes().live.lock();
+    if let Some((through, source)) = live.get(&repo.id)
+        && let Some(through) = through.upgrade()
+    {
+        return Ok(Remote { repo: repo.clone(), through, source: source.clone() });
+    }
     let note = Arc::new(|line: &str| tracing::warn!("{line}"));
     let options = ReadThroughOptions { note, ..ReadThroughOptions::default() };
-    let through = Arc::new(ReadThrough::new(node.store(), repo, &sources, options)?);
+    let through = Arc::new(ReadThrough::new(node.store(), repo, &source.sources(), options)?);
     live.insert(repo.id, (Arc::downgrade(&through), source.clone()));
     Ok(Remote { repo: repo.clone(), through, source })
+}
+
+/// The repository at a peer. What it is among peers is asked once and noted: then the peer may be
+/// away.
+fn peer_source(node: &Node, repo: &Repo, url: &P2pUrl) -> Result<PeerSource, NodeError> {
+    let peers = node.swarm(&SwarmOptions::default())?;
+    let name = repo_at_peer(url)?;
+    let known = match peers.repo_key(node.store(), repo.id)? {
+        Some(rid) => rid,
+        None => {
+            let record = swarm::resolve(node.store(), &peers, url.peer, name)?;
+            swarm::bind(node.store(), repo, &record)?;
+            record.claims().rid
+        }
+    };
+    let shown = repo.origin.clone().unwrap_or_default();
+    let wait = ReadThroughOptions::default().wait;
+    PeerSource::new(node.store(), &peers, url.peer, known, &shown, wait)
 }
 
 fn failed(url: &RemoteUrl, error: &SourceError) -> NodeError {
@@ -184,12 +286,12 @@ impl Remote {
             Ok(found) => found,
             Err(error) => {
                 let refs = node.store().refs();
+                let url = self.source.shown();
                 if refs.list(self.repo.id, b"")?.is_empty() {
-                    return Err(failed(self.source.url(), &error));
+                    return Err(NodeError::Remote { url, reason: error.to_string() });
                 }
                 return Ok(Some(format!(
-                    "{}: {error}; showing what it had when it was last reached",
-                    self.source.url().as_shown()
+                    "{url}: {error}; showing what it had when it was last reached"
                 )));
             }
         };

@@ -2,13 +2,19 @@
 //!
 //! ```text
 //! identity   who we are: a key in the store
+//! net        libp2p: connections, streams, the DHT
 //! record     what a repository says of itself, signed
+//! exchange   peers asked and answered: the one task that joins the others
+//! fetcher    a repository's objects and chunks from peers, as sources
 //! wire       the exchange protocol between two peers: frames and messages, no I/O
 //! serve      what a peer is answered
 //! schedule   what is asked of whom and when: a pure state machine
 //! ```
 
+pub mod exchange;
+pub mod fetcher;
 pub mod identity;
+pub mod net;
 pub mod record;
 pub mod schedule;
 pub mod serve;

@@ -89,6 +89,13 @@ pub enum P2pUrlError {
     Id(#[from] IdParseError),
 }
 
+impl P2pUrl {
+    /// The address of a repository at a peer.
+    pub fn repo(peer: PeerId, name: RepoName) -> Self {
+        Self { peer, target: P2pTarget::Repo { name, revision: None } }
+    }
+}
+
 impl FromStr for P2pUrl {
     type Err = P2pUrlError;
 

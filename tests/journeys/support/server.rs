@@ -2,8 +2,9 @@
 
 use std::io::{BufRead, BufReader, Read};
 use std::process::{Child, Stdio};
-use std::sync::{Arc, Mutex, mpsc};
+use std::sync::{Arc, Condvar, Mutex, mpsc};
 use std::thread;
+use std::time::Duration;
 
 use reqwest::blocking::{Client, Response};
 
@@ -12,6 +13,13 @@ use super::World;
 /// `printf 'Hello, World!\n' | git hash-object --stdin`
 pub const HELLO: &str = "8ab686eafeb1f44702738c8b0f24f2567c36da6d";
 
+/// What a program has said, and a bell for each line.
+#[derive(Default)]
+struct Said(Mutex<String>, Condvar);
+
+/// A line that is waited for comes within this.
+const LINE_WITHIN: Duration = Duration::from_secs(30);
+
 /// A server of a world's store. Killed when it is dropped.
 pub struct Server<'w> {
     world: &'w World,
@@ -19,7 +27,7 @@ pub struct Server<'w> {
     child: Option<Child>,
     /// Without a slash at its end.
     pub url: String,
-    said: Arc<Mutex<String>>,
+    said: Arc<Said>,
 }
 
 impl<'w> Server<'w> {
@@ -72,16 +80,27 @@ impl<'w> Server<'w> {
                 if let (Some(found), true) = (&found, line.starts_with("http")) {
                     let _ = found.send(line.clone());
                 }
-                let mut said = said.lock().expect("whole");
-                said.push_str(&line);
-                said.push('\n');
+                let mut text = said.0.lock().expect("whole");
+                text.push_str(&line);
+                text.push('\n');
+                said.1.notify_all();
             }
         });
     }
 
     /// Everything that it has said.
     pub fn said(&self) -> String {
-        self.said.lock().expect("whole").clone()
+        self.said.0.lock().expect("whole").clone()
+    }
+
+    /// The rest of the first line that begins so; waits for it.
+    #[track_caller]
+    pub fn line(&self, front: &str) -> String {
+        let find = |said: &str| said.lines().find_map(|l| l.strip_prefix(front)).map(str::to_owned);
+        let said = self.said.0.lock().expect("whole");
+        let wait = self.said.1.wait_timeout_while(said, LINE_WITHIN, |said| find(said).is_none());
+        let (said, _) = wait.expect("whole");
+        find(&said).unwrap_or_else(|| panic!("no line '{front}...' in {said}"))
     }
 
     /// Ends it at once, as a crash does.

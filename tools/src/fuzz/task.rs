@@ -12,8 +12,7 @@ use crate::checkout;
 /// Every target, each a test of this name (with `_` for `-`) in `tests/fuzz/`.
 pub const TARGETS: [&str; 11] = [
     "pkt-line", "objects", "pointer", "names", "ingest", "receive", "upload", "lfs-json", "http",
-    "record",
-    "exchange",
+    "record", "exchange",
 ];
 /// Where counts are kept, from the checkout's root.
 const COUNTS: &str = "tools/fuzz-counts.txt";

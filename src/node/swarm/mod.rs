@@ -1,0 +1,243 @@
+//! The node as a peer: its identity, what it serves, what it announces, and the repositories that
+//! it reads from others.
+
+mod book;
+mod directory;
+mod peer_source;
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use libp2p::kad::RecordKey;
+use libp2p::{Multiaddr, PeerId};
+use mega_storage::{RepoKey, Store, Visibility};
+use tokio::runtime::{Builder, Runtime};
+
+use book::StoreBook;
+pub use book::unix_now;
+use directory::RepoDirectory;
+pub(super) use peer_source::{PeerSource, bind, local_name, resolve};
+
+use super::{Node, NodeError};
+use crate::swarm::exchange::{BULK, ExchangeOptions, GIT, Swarm, URGENT};
+use crate::swarm::identity::Identity;
+use crate::swarm::net::{Net, NetOptions, Profile, Reach, ValueCheck};
+use crate::swarm::record::{self, DhtKey, RepoRecord, providers_key};
+use crate::swarm::schedule::Rates;
+use crate::swarm::serve::{Answerer, UplinkLimits};
+
+/// How often addresses that are being opened are looked at.
+const LISTEN_LOOK: Duration = Duration::from_millis(5);
+
+/// How the node takes part.
+#[derive(Clone, Debug)]
+pub struct SwarmOptions {
+    /// Where to listen for peers.
+    pub listen: Vec<Multiaddr>,
+    /// Peers to know the network from, beside those of the store.
+    pub bootstrap: Vec<(PeerId, Multiaddr)>,
+    /// Whether to find peers on the local network.
+    pub mdns: bool,
+    /// Whether to carry others' connections.
+    pub relay: bool,
+    /// Whether others can open connections to it.
+    pub reach: Reach,
+    /// Times of announcements.
+    pub profile: Profile,
+    /// Bytes a second that may come, and that may go.
+    pub download: Option<u64>,
+    /// Bytes a second that may go.
+    pub upload: Option<u64>,
+}
+
+impl Default for SwarmOptions {
+    fn default() -> Self {
+        let any = |text: &str| text.parse().expect("an address");
+        let mut listen = vec![any("/ip4/0.0.0.0/tcp/0")];
+        if cfg!(feature = "quic") {
+            listen.push(any("/ip4/0.0.0.0/udp/0/quic-v1"));
+        }
+        Self {
+            listen,
+            bootstrap: Vec::new(),
+            mdns: true,
+            relay: false,
+            reach: Reach::Auto,
+            profile: Profile::Site,
+            download: None,
+            upload: None,
+        }
+    }
+}
+
+/// The node's part in the swarm.
+pub struct NodeSwarm {
+    identity: Arc<Identity>,
+    directory: Arc<RepoDirectory>,
+    swarm: Swarm,
+    listen_count: usize,
+    runtime: Option<Runtime>,
+}
+
+impl Drop for NodeSwarm {
+    fn drop(&mut self) {
+        if let Some(runtime) = self.runtime.take() {
+            runtime.shutdown_background();
+        }
+    }
+}
+
+/// Records are right when they keep every rule for their key.
+struct RecordCheck;
+
+impl ValueCheck for RecordCheck {
+    fn is_good(&self, key: &[u8], new: &[u8], old: Option<&[u8]>) -> bool {
+        let Some(key) = DhtKey::from_slice(key) else { return false };
+        let now = unix_now();
+        let old = old.and_then(|old| record::check(old, now).ok());
+        let highest = old.as_ref().map(RepoRecord::as_highest);
+        record::accept(new, &key, now, highest).is_ok()
+    }
+}
+
+impl NodeSwarm {
+    fn start(store: &Store, options: &SwarmOptions) -> Result<Self, NodeError> {
+        let identity = Arc::new(Identity::open_or_create(store.path())?);
+        let book = Arc::new(StoreBook::new(store));
+        let directory = Arc::new(RepoDirectory::new(store, &identity));
+        let runtime = Builder::new_multi_thread()
+            .enable_all()
+            .worker_threads(2)
+            .thread_name("swarm")
+            .max_blocking_threads(64)
+            .build()
+            .map_err(|error| NodeError::io("starting threads for the swarm", error))?;
+        let mut bootstrap = options.bootstrap.clone();
+        bootstrap.extend(book.known()?);
+        let net = NetOptions {
+            listen: options.listen.clone(),
+            bootstrap,
+            mdns: options.mdns,
+            relay: options.relay,
+            reach: options.reach,
+            profile: options.profile,
+            check: Arc::new(RecordCheck),
+            accept: vec![URGENT, BULK, GIT],
+        };
+        let (net, events) = Net::start(identity.keypair(), net, runtime.handle())?;
+        let exchange = ExchangeOptions {
+            answerer: Some(Arc::new(Answerer::new(store, directory.clone()))),
+            git: None,
+            book: book.clone(),
+            download: Rates { all: options.download, peer: None },
+            upload: UplinkLimits { all: options.upload, peer: None },
+        };
+        for (peer, left) in book.banned_now()? {
+            runtime.block_on(net.ban(peer, left));
+        }
+        let swarm = Swarm::start(net, events, exchange)?;
+        Ok(Self {
+            identity,
+            directory,
+            swarm,
+            listen_count: options.listen.len(),
+            runtime: Some(runtime),
+        })
+    }
+
+    /// Who this is.
+    pub fn identity(&self) -> &Identity {
+        &self.identity
+    }
+
+    /// Where peers find it, each address with its peer id; waits up to `wait` for those that are
+    /// being opened.
+    pub fn addresses(&self, wait: Duration) -> Vec<Multiaddr> {
+        let net = self.swarm.net();
+        let all = async {
+            let mut look = tokio::time::interval(LISTEN_LOOK);
+            loop {
+                look.tick().await;
+                let own = net.own_state().await.unwrap_or_default();
+                if own.listening.len() >= self.listen_count {
+                    return;
+                }
+            }
+        };
+        let own = net.runtime().block_on(async {
+            let _ = tokio::time::timeout(wait, all).await;
+            net.own_state().await.unwrap_or_default()
+        });
+        let full = |address: Multiaddr| address.with_p2p(self.identity.peer_id()).ok();
+        own.listening.into_iter().filter_map(full).collect()
+    }
+
+    /// The exchange with peers.
+    pub fn exchange(&self) -> &Swarm {
+        &self.swarm
+    }
+
+    /// Announces every public repository of the store. Blocks until the network knows of it; what
+    /// the DHT has then is its own matter.
+    ///
+    /// # Errors
+    /// When the store cannot be read.
+    pub fn announce(&self, store: &Store) -> Result<usize, NodeError> {
+        let mut count = 0;
+        for repo in store.repos().list()? {
+            if repo.visibility != Visibility::Public {
+                continue;
+            }
+            let Some(record) = self.directory.own_record(&repo)? else { continue };
+            let claims = record.claims();
+            let (rid, slot) = (claims.rid, claims.slot());
+            let net = self.swarm.net().clone();
+            let value = record.bytes().to_vec();
+            self.swarm.net().runtime().block_on(net.provide(key_of(&providers_key(&rid))));
+            self.swarm.net().runtime().spawn(async move {
+                if let Err(error) = net.put(key_of(&slot.key()), value).await {
+                    tracing::debug!(%error, "a record is not in the DHT yet");
+                }
+            });
+            count += 1;
+        }
+        Ok(count)
+    }
+
+    /// The key by which peers know a repository; `None` when it has none yet.
+    ///
+    /// # Errors
+    /// When the store cannot be read.
+    pub fn repo_key(
+        &self,
+        store: &Store,
+        repo: mega_storage::RepoId,
+    ) -> Result<Option<RepoKey>, NodeError> {
+        Ok(store.swarm().repo(repo)?.map(|known| known.rid))
+    }
+}
+
+fn key_of(key: &DhtKey) -> RecordKey {
+    RecordKey::new(key.as_bytes())
+}
+
+impl Node {
+    /// The node as a peer, started when it was not.
+    ///
+    /// # Errors
+    /// When it cannot be started.
+    pub fn swarm(&self, options: &SwarmOptions) -> Result<Arc<NodeSwarm>, NodeError> {
+        let mut started = self.swarm.lock();
+        if let Some(swarm) = started.as_ref() {
+            return Ok(swarm.clone());
+        }
+        let swarm = Arc::new(NodeSwarm::start(&self.store, options)?);
+        *started = Some(swarm.clone());
+        Ok(swarm)
+    }
+
+    /// The node as a peer, when it is one.
+    pub fn running_swarm(&self) -> Option<Arc<NodeSwarm>> {
+        self.swarm.lock().clone()
+    }
+}

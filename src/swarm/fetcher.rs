@@ -1,0 +1,322 @@
+//! Objects and chunks of one repository from peers: the swarm as a source.
+//!
+//! Objects are asked of one peer after the other, the nearest first. Chunks are asked of all that
+//! have them, by the scheduler. An upstream server, when there is one, is asked for the chunks that
+//! no peer has brought after [`HEDGE`].
+
+use std::collections::HashMap;
+use std::io::{self, Read};
+use std::ops::ControlFlow;
+use std::sync::Arc;
+use std::time::{Duration, Instant};
+
+use bytes::Bytes;
+use crossbeam_channel::RecvTimeoutError;
+use libp2p::PeerId;
+use mega_storage::{
+    ChunkBytes, ChunkId, ChunkSource, ChunkSpan, ChunkTake, FileId, ManifestPage, ObjectHeader,
+    ObjectId, ObjectSource, ObjectWant, Pointer, RefName, RepoKey, SourceError, SourceResult,
+    Urgency,
+};
+use tokio::sync::mpsc;
+
+use super::exchange::{Swarm, Told};
+use super::net::NetError;
+use super::schedule;
+use super::wire::{RefLine, Reply, Request};
+
+/// A chunk that no peer has brought by then is asked of the upstream server, too.
+const HEDGE: Duration = Duration::from_millis(300);
+/// How long a first peer is waited for.
+const FIRST_PEER_TIME: Duration = Duration::from_secs(10);
+/// Peers that one question goes to, one after the other.
+const TRIES_MAX: usize = 4;
+/// Pages of references that are taken.
+const REF_PAGES_MAX: usize = 1024;
+
+/// One repository, read from peers.
+pub struct Fetcher {
+    swarm: Swarm,
+    repo: RepoKey,
+    name: String,
+    wait: Duration,
+    upstream: Option<Arc<dyn ChunkSource>>,
+}
+
+impl Fetcher {
+    /// Reads `repo`, which is called `name` in messages. A chunk that nobody brings within `wait`
+    /// has failed. Who serves it is told to the swarm by [`Swarm::follow`].
+    pub fn new(swarm: &Swarm, repo: RepoKey, name: String, wait: Duration) -> Self {
+        Self { swarm: swarm.clone(), repo, name, wait, upstream: None }
+    }
+
+    /// With a server that is asked for chunks that no peer brings soon.
+    #[must_use]
+    pub fn with_upstream(mut self, upstream: Arc<dyn ChunkSource>) -> Self {
+        self.upstream = Some(upstream);
+        self
+    }
+
+    /// The references of the repository that begin as one of `names`, or all.
+    ///
+    /// # Errors
+    /// As of any question.
+    pub fn refs(&self, names: &[RefName]) -> SourceResult<Option<Vec<RefLine>>> {
+        self.each_peer(|peer| {
+            let mut rows: Vec<RefLine> = Vec::new();
+            for _ in 0..REF_PAGES_MAX {
+                let after = rows.last().map(|row| row.name.clone());
+                let request = Request::Refs { repo: self.repo, after, names: names.to_vec() };
+                match self.call(peer, request)? {
+                    Reply::Refs { refs: page, more } => {
+                        let is_end = !more || page.is_empty();
+                        rows.extend(page);
+                        if is_end {
+                            return Ok(Some(rows));
+                        }
+                    }
+                    Reply::NotFound => return Ok(None),
+                    other => return Err(self.strange(peer, &other)),
+                }
+            }
+            Err(SourceError::Wrong { reason: "it has no end of references".to_owned() })
+        })
+    }
+
+    fn call(&self, peer: PeerId, request: Request) -> SourceResult<Reply> {
+        let reply = self.swarm.call(peer, request).map_err(|e| unreachable(&e))?;
+        match reply {
+            Reply::Busy { .. } => Err(SourceError::Refused { reason: "it is busy".to_owned() }),
+            reply => Ok(reply),
+        }
+    }
+
+    /// An answer to another question than was asked.
+    fn strange(&self, peer: PeerId, reply: &Reply) -> SourceError {
+        let reason = format!("it answered {} to another question", reply.kind());
+        self.swarm.wrong(peer, &reason);
+        SourceError::Wrong { reason }
+    }
+
+    /// Asks peer after peer until one has it. `None` when all that answered do not.
+    fn each_peer<T>(
+        &self,
+        ask: impl Fn(PeerId) -> SourceResult<Option<T>>,
+    ) -> SourceResult<Option<T>> {
+        let mut failure = None;
+        let mut has_answer = false;
+        for peer in self.peers()?.into_iter().take(TRIES_MAX) {
+            match ask(peer) {
+                Ok(Some(answer)) => return Ok(Some(answer)),
+                Ok(None) => has_answer = true,
+                Err(error) => failure = Some(error),
+            }
+        }
+        match failure {
+            Some(error) if !has_answer => Err(error),
+            _ => Ok(None),
+        }
+    }
+
+    /// Peers to ask, nearest first; waits for the first one.
+    fn peers(&self) -> SourceResult<Vec<PeerId>> {
+        let peers = self.swarm.peers_of(self.repo, FIRST_PEER_TIME.min(self.wait));
+        match peers.is_empty() {
+            false => Ok(peers),
+            true => {
+                let reason = "no peer that has it can be reached".to_owned();
+                Err(SourceError::Unreachable { reason })
+            }
+        }
+    }
+}
+
+fn unreachable(error: &NetError) -> SourceError {
+    SourceError::Unreachable { reason: error.to_string() }
+}
+
+impl ObjectSource for Fetcher {
+    fn name(&self) -> String {
+        self.name.clone()
+    }
+
+    fn headers(&self, ids: &[ObjectId]) -> SourceResult<Vec<Option<ObjectHeader>>> {
+        let found = self.each_peer(|peer| {
+            let request = Request::Headers { repo: self.repo, ids: ids.to_vec() };
+            match self.call(peer, request)? {
+                Reply::Headers(headers) => Ok(Some(headers)),
+                Reply::NotFound => Ok(None),
+                other => Err(self.strange(peer, &other)),
+            }
+        })?;
+        Ok(found.unwrap_or_else(|| vec![None; ids.len()]))
+    }
+
+    fn objects<'a>(
+        &'a self,
+        want: &ObjectWant<'_>,
+    ) -> SourceResult<Option<Box<dyn Read + Send + 'a>>> {
+        self.each_peer(|peer| {
+            let request = Request::Objects {
+                repo: self.repo,
+                levels: want.levels,
+                blob_len_max: want.blob_len_max,
+                history: want.history,
+                ids: want.ids.to_vec(),
+            };
+            let mut answers = self.swarm.ask(peer, request).map_err(|e| unreachable(&e))?;
+            match self.swarm.next(&mut answers) {
+                Some(Reply::Bytes(bytes)) => {
+                    let pack = PackReader { fetcher: self, peer, answers, piece: bytes };
+                    Ok(Some(Box::new(pack) as Box<dyn Read + Send>))
+                }
+                Some(Reply::NotFound | Reply::End { .. }) => Ok(None),
+                Some(Reply::Busy { .. }) => {
+                    Err(SourceError::Refused { reason: "it is busy".to_owned() })
+                }
+                Some(other) => Err(self.strange(peer, &other)),
+                None => {
+                    let reason = format!("peer {peer} broke off");
+                    Err(SourceError::Unreachable { reason })
+                }
+            }
+        })
+    }
+}
+
+/// A pack as it comes.
+struct PackReader<'a> {
+    fetcher: &'a Fetcher,
+    peer: PeerId,
+    answers: mpsc::Receiver<Reply>,
+    piece: Bytes,
+}
+
+impl Read for PackReader<'_> {
+    fn read(&mut self, out: &mut [u8]) -> io::Result<usize> {
+        while self.piece.is_empty() {
+            match self.fetcher.swarm.next(&mut self.answers) {
+                Some(Reply::Bytes(bytes)) => self.piece = bytes,
+                Some(Reply::End { .. }) => return Ok(0),
+                Some(other) => {
+                    return Err(io::Error::other(self.fetcher.strange(self.peer, &other)));
+                }
+                None => {
+                    let reason = format!("peer {} broke off", self.peer);
+                    return Err(io::Error::new(io::ErrorKind::UnexpectedEof, reason));
+                }
+            }
+        }
+        let count = self.piece.len().min(out.len());
+        out[..count].copy_from_slice(&self.piece.split_to(count));
+        Ok(count)
+    }
+}
+
+impl ChunkSource for Fetcher {
+    fn name(&self) -> String {
+        self.name.clone()
+    }
+
+    fn files(&self, files: &[Pointer]) -> SourceResult<Vec<Option<u64>>> {
+        let found = self.each_peer(|peer| {
+            let ids = files.iter().map(|pointer| pointer.file).collect();
+            match self.call(peer, Request::Files { repo: self.repo, files: ids })? {
+                Reply::Files(lens) => Ok(Some(lens)),
+                Reply::NotFound => Ok(None),
+                other => Err(self.strange(peer, &other)),
+            }
+        })?;
+        Ok(found.unwrap_or_else(|| vec![None; files.len()]))
+    }
+
+    fn manifest(&self, file: &FileId, offset: u64) -> SourceResult<Option<ManifestPage>> {
+        self.each_peer(|peer| {
+            let request = Request::Manifest { repo: self.repo, file: *file, offset };
+            match self.call(peer, request)? {
+                Reply::Manifest(page) => {
+                    self.swarm.has_all(peer, self.repo, *file);
+                    Ok(Some(page))
+                }
+                Reply::NotFound => Ok(None),
+                other => Err(self.strange(peer, &other)),
+            }
+        })
+    }
+
+    fn chunks(
+        &self,
+        file: &FileId,
+        spans: &[ChunkSpan],
+        urgency: Urgency,
+        take: &mut ChunkTake<'_>,
+    ) -> SourceResult<()> {
+        let by_id: HashMap<ChunkId, ChunkSpan> = spans.iter().map(|s| (s.chunk.id, *s)).collect();
+        let mut open = by_id.clone();
+        let urgency = match urgency {
+            Urgency::Now => schedule::Urgency::Now,
+            Urgency::Soon => schedule::Urgency::Soon,
+        };
+        let wanting = self.swarm.want(self.repo, *file, spans, urgency, self.wait);
+        let started = Instant::now();
+        let mut has_hedged = self.upstream.is_none();
+        loop {
+            let patience = match has_hedged {
+                true => self.wait + Duration::from_secs(5),
+                false => HEDGE.saturating_sub(started.elapsed()),
+            };
+            match wanting.told.recv_timeout(patience) {
+                Ok(Told::Chunk(chunk)) => {
+                    let Some(span) = open.remove(&chunk.chunk().id) else { continue };
+                    if take(&span, ChunkBytes::Verified(chunk)).is_break() {
+                        return Ok(());
+                    }
+                }
+                Ok(Told::Done) => return Ok(()),
+                Ok(Told::Failed(reason)) => return Err(SourceError::Unreachable { reason }),
+                Err(RecvTimeoutError::Timeout) if !has_hedged => {
+                    has_hedged = true;
+                    if self.hedge(file, &mut open, urgency_of(urgency), take)?.is_break() {
+                        return Ok(());
+                    }
+                }
+                Err(_) => {
+                    let reason = "the swarm has stopped".to_owned();
+                    return Err(SourceError::Unreachable { reason });
+                }
+            }
+        }
+    }
+}
+
+fn urgency_of(urgency: schedule::Urgency) -> Urgency {
+    match urgency {
+        schedule::Urgency::Now => Urgency::Now,
+        schedule::Urgency::Soon | schedule::Urgency::Background => Urgency::Soon,
+    }
+}
+
+impl Fetcher {
+    /// Asks the upstream server for what no peer has brought. When it fails, peers go on.
+    fn hedge(
+        &self,
+        file: &FileId,
+        open: &mut HashMap<ChunkId, ChunkSpan>,
+        urgency: Urgency,
+        take: &mut ChunkTake<'_>,
+    ) -> SourceResult<ControlFlow<()>> {
+        let Some(upstream) = &self.upstream else { return Ok(ControlFlow::Continue(())) };
+        let mut spans: Vec<ChunkSpan> = open.values().copied().collect();
+        spans.sort_unstable_by_key(|span| span.offset);
+        let mut flow = ControlFlow::Continue(());
+        let asked = upstream.chunks(file, &spans, urgency, &mut |span, bytes| {
+            open.remove(&span.chunk.id);
+            flow = take(span, bytes);
+            flow
+        });
+        if let Err(error) = asked {
+            tracing::debug!(%error, "the upstream server");
+        }
+        Ok(if open.is_empty() { ControlFlow::Break(()) } else { flow })
+    }
+}
