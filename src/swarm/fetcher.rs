@@ -2,7 +2,7 @@
 //!
 //! Objects are asked of one peer after the other, the nearest first. Chunks are asked of all that
 //! have them, by the scheduler. An upstream server, when there is one, is asked for the chunks that
-//! no peer has brought after [`HEDGE`].
+//! no peer has brought after 300 ms.
 
 use std::collections::HashMap;
 use std::io::{self, Read};

@@ -79,10 +79,14 @@ fn behaviour(
         .with_agent_version(concat!("mega-store/", env!("CARGO_PKG_VERSION")).to_owned())
         .with_push_listen_addr_updates(true)
         .with_cache_size(0);
-    let mdns = match options.mdns {
-        true => Some(mdns::tokio::Behaviour::new(mdns::Config::default(), own)?),
-        false => None,
-    };
+    // A machine without a network, or whose network lets no multicast through, has other ways.
+    let mdns = options.mdns.then(|| mdns::tokio::Behaviour::new(mdns::Config::default(), own));
+    let mdns = mdns.and_then(|started| {
+        let failed = |error: &std::io::Error| {
+            tracing::warn!(%error, "peers on the local network are not looked for");
+        };
+        started.inspect_err(failed).ok()
+    });
     let relay = options.relay.then(|| {
         let config = relay::Config {
             max_circuit_bytes: RELAY_BYTES_MAX,

@@ -232,6 +232,17 @@ pub struct NetSelf {
     pub running_count: usize,
 }
 
+/// Lets this process have as many files open as it may: each connection is one, and the usual 1,024
+/// are soon used up.
+fn raise_file_limit() {
+    use rustix::process::{Resource, getrlimit, setrlimit};
+    let limit = getrlimit(Resource::Nofile);
+    let raised = rustix::process::Rlimit { current: limit.maximum, ..limit };
+    if let Err(error) = setrlimit(Resource::Nofile, raised) {
+        tracing::debug!(%error, "the limit on open files stays");
+    }
+}
+
 enum Command {
     Dial(PeerId, Vec<Multiaddr>, oneshot::Sender<Result<(), NetError>>),
     Provide(RecordKey),
@@ -263,6 +274,7 @@ impl Net {
         options: NetOptions,
         runtime: &Handle,
     ) -> Result<(Self, mpsc::UnboundedReceiver<NetEvent>), NetError> {
+        raise_file_limit();
         let (commands, requests) = mpsc::channel(COMMANDS_MAX);
         let (events, happened) = mpsc::unbounded_channel();
         let (own, streams) = {
