@@ -16,7 +16,7 @@ use super::key::parse_peer_id;
 /// Longest text that is read, in bytes.
 pub const SLIDES_LEN_MAX: usize = 64 << 10;
 
-/// Times above this are in milliseconds: in seconds it is the year 5138.
+/// Times above this are in milliseconds: in seconds it is the year 5138, which no time is past.
 const SECONDS_MAX: u64 = 100_000_000_000;
 
 /// What somebody says of a repository.
@@ -140,7 +140,7 @@ impl SlidesHint {
             name: name.map_err(|_| wrong("name", &form.name, "a repository's name"))?,
             latest: commit(form.latest)?,
             forks: form.forks.into_iter().map(fork).collect::<Result<_, _>>()?,
-            timestamp_unix: seconds(form.timestamp),
+            timestamp_unix: seconds(form.timestamp)?,
         })
     }
 }
@@ -148,7 +148,7 @@ impl SlidesHint {
 fn fork(form: ForkForm) -> Result<SlidesFork, SlidesError> {
     let peer = peer("peer", &form.peer)?;
     let latest = commit(form.latest)?;
-    Ok(SlidesFork { peer, latest, timestamp_unix: seconds(form.timestamp) })
+    Ok(SlidesFork { peer, latest, timestamp_unix: seconds(form.timestamp)? })
 }
 
 fn peer(field: &'static str, text: &str) -> Result<PeerId, SlidesError> {
@@ -165,8 +165,12 @@ fn commit(text: Option<String>) -> Result<Option<String>, SlidesError> {
     }
 }
 
-fn seconds(time: u64) -> u64 {
-    if time > SECONDS_MAX { time / 1000 } else { time }
+fn seconds(time: u64) -> Result<u64, SlidesError> {
+    match time {
+        0..=SECONDS_MAX => Ok(time),
+        _ if time / 1000 <= SECONDS_MAX => Ok(time / 1000),
+        _ => Err(wrong("timestamp", &time.to_string(), "a time")),
+    }
 }
 
 fn wrong(field: &'static str, text: &str, expected: &'static str) -> SlidesError {
@@ -206,6 +210,11 @@ mod tests {
         let hint = SlidesHint::parse(old.as_bytes()).expect("read");
         assert_eq!((hint.name.as_str(), hint.timestamp_unix), ("mega", 1_700_000_000));
         assert_eq!((hint.latest.as_deref(), hint.forks.len()), (Some("8ab686e"), 0));
+        let times = [(100_000_000_000_u64, 100_000_000_000), (100_000_000_001, 100_000_000)];
+        for (time, seconds) in times {
+            let json = json().replace(":1}", &format!(":{time}}}"));
+            assert_eq!(SlidesHint::parse(json.as_bytes()).expect("read").timestamp_unix, seconds);
+        }
         let empty = json().replace(COMMIT, "");
         assert_eq!(SlidesHint::parse(empty.as_bytes()).expect("read").latest, None);
     }
@@ -222,6 +231,10 @@ mod tests {
         assert_eq!(field("a/b", "../b"), "name");
         for bad in ["8ab", "8AB686E", "refs/heads/main", &"0".repeat(41)] {
             assert_eq!(field(COMMIT, bad), "latest", "{bad}");
+        }
+        for time in [100_000_000_001_000, u64::MAX] {
+            assert_eq!(field(":1}", &format!(":{time}}}")), "timestamp");
+            assert_eq!(field(":2}", &format!(":{time}}}")), "timestamp");
         }
         for bad in ["", "[]", "{}", "nonsense", &json()[1..], &json().replace(":1}", ":-1}")] {
             assert!(matches!(parse(bad), SlidesError::Shape { .. }), "{bad}");
