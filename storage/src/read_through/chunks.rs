@@ -13,9 +13,9 @@ use std::thread;
 use std::time::Duration;
 
 use bytes::Bytes;
-use crossbeam_channel::{Receiver, Sender, bounded, unbounded};
+use crossbeam_channel::{Receiver, Sender, bounded, never, unbounded};
 
-use super::flights::Failure;
+use super::flights::{Failure, Flight};
 use super::sources::{Reasons, Tracked, add};
 use super::{Result, Shared};
 use crate::chunks::ChunkBytes;
@@ -35,9 +35,34 @@ const RUN_LEN_SOON: u64 = 4 << 20;
 struct Job {
     file: FileId,
     spans: Vec<ChunkSpan>,
+    /// Those of the spans, in their order.
+    flights: Vec<Arc<Flight<Bytes>>>,
     urgency: Urgency,
     /// Counted against what may be under way ahead of readers.
     ahead_len: u64,
+}
+
+/// Neighbours that are boarded and not sent yet.
+#[derive(Default)]
+struct Run {
+    spans: Vec<ChunkSpan>,
+    flights: Vec<Arc<Flight<Bytes>>>,
+    len: u64,
+}
+
+impl Run {
+    /// Whether `span` stands behind the others, and all are no longer than `len_max`.
+    fn takes(&self, span: &ChunkSpan, len_max: u64) -> bool {
+        let Some(last) = self.spans.last() else { return true };
+        last.offset + u64::from(last.chunk.len) == span.offset
+            && self.len + u64::from(span.chunk.len) <= len_max
+    }
+
+    fn push(&mut self, span: ChunkSpan, flight: Arc<Flight<Bytes>>) {
+        self.len += u64::from(span.chunk.len);
+        self.spans.push(span);
+        self.flights.push(flight);
+    }
 }
 
 /// How long the end waits for threads that are in the middle of a chunk. One that waits for a
@@ -71,9 +96,13 @@ impl Fetchers {
         let ahead_len = Arc::new(AtomicU64::new(0));
         let (is_alive, alive) = bounded(0);
         if !shared.chunk_sources.is_empty() {
-            for number in 0..shared.options.transfer_count.max(1) {
+            let count = shared.options.transfer_count.max(1);
+            for number in 0..count {
                 let (shared, ahead_len) = (shared.clone(), ahead_len.clone());
-                let (now, soon) = (now_jobs.clone(), soon_jobs.clone());
+                // One is for those who wait: what comes ahead of readers may hold all others.
+                let is_for_both = number > 0 || count == 1;
+                let now = now_jobs.clone();
+                let soon = if is_for_both { soon_jobs.clone() } else { never() };
                 let is_alive = is_alive.clone();
                 thread::Builder::new()
                     .name(format!("mega-fetch-{number}"))
@@ -103,38 +132,34 @@ impl Fetchers {
             Urgency::Now => RUN_LEN_NOW,
             Urgency::Soon => RUN_LEN_SOON,
         };
-        let mut run: Vec<ChunkSpan> = Vec::new();
-        let mut len = 0;
+        let mut run = Run::default();
         for span in missing {
+            let ahead_len = self.ahead_len.load(Ordering::Relaxed) + run.len;
             let chunk_len = u64::from(span.chunk.len);
-            let ahead_len = self.ahead_len.load(Ordering::Relaxed) + len;
             if urgency == Urgency::Soon && ahead_len + chunk_len > shared.options.ahead_len_max {
                 break;
             }
-            let follows =
-                run.last().is_some_and(|l| l.offset + u64::from(l.chunk.len) == span.offset);
-            if !run.is_empty() && (!follows || len + chunk_len > run_len) {
-                self.send(file, std::mem::take(&mut run), urgency, len);
-                len = 0;
+            if !run.takes(&span, run_len) {
+                self.send(file, std::mem::take(&mut run), urgency);
             }
-            if shared.chunk_flights.board(span.chunk.id).1 {
-                run.push(span);
-                len += chunk_len;
+            if let (flight, true) = shared.chunk_flights.board(span.chunk.id) {
+                run.push(span, flight);
             }
         }
-        self.send(file, run, urgency, len);
+        self.send(file, run, urgency);
     }
 
-    fn send(&self, file: &FileId, spans: Vec<ChunkSpan>, urgency: Urgency, len: u64) {
-        if spans.is_empty() {
+    fn send(&self, file: &FileId, run: Run, urgency: Urgency) {
+        if run.spans.is_empty() {
             return;
         }
-        let ahead_len = if urgency == Urgency::Soon { len } else { 0 };
+        let ahead_len = if urgency == Urgency::Soon { run.len } else { 0 };
         self.ahead_len.fetch_add(ahead_len, Ordering::Relaxed);
         let Some(Queues { now, soon }) = &self.queues else { return };
         let queue = if urgency == Urgency::Soon { soon } else { now };
+        let Run { spans, flights, .. } = run;
         // The threads outlive the queues.
-        let _ = queue.send(Job { file: *file, spans, urgency, ahead_len });
+        let _ = queue.send(Job { file: *file, spans, flights, urgency, ahead_len });
     }
 
     /// Waits for one chunk, which is set on its way if it is not yet.
@@ -148,8 +173,9 @@ impl Fetchers {
             let offset = shared.files.lock().state(file).offset(&chunk.id);
             match (here, offset) {
                 (Ok(None), Some(offset)) if !shared.chunk_sources.is_empty() => {
-                    let span = ChunkSpan { chunk: *chunk, offset };
-                    self.send(file, vec![span], Urgency::Now, 0);
+                    let mut run = Run::default();
+                    run.push(ChunkSpan { chunk: *chunk, offset }, flight.clone());
+                    self.send(file, run, Urgency::Now);
                 }
                 (Ok(Some(plain)), _) => {
                     shared.chunk_flights.land(&chunk.id, Ok(plain.clone()));
@@ -207,9 +233,8 @@ struct Landing<'a> {
 impl Drop for Landing<'_> {
     fn drop(&mut self) {
         self.ahead_len.fetch_sub(self.job.ahead_len, Ordering::Relaxed);
-        for span in &self.job.spans {
-            let given_up = Err(Failure::Failed("the fetch was given up".into()));
-            self.shared.chunk_flights.land(&span.chunk.id, given_up);
+        for (span, flight) in self.job.spans.iter().zip(&self.job.flights) {
+            self.shared.chunk_flights.give_up(&span.chunk.id, flight);
         }
     }
 }
@@ -253,7 +278,7 @@ impl Shared {
     /// Asks source after source until all chunks came; those that did not fail with the reasons.
     fn transfer(&self, job: &Job) {
         let mut reasons = Reasons::default();
-        let mut open = job.spans.clone();
+        let mut open = self.not_landed_before(job);
         for source in self.chunk_sources.order(&mut reasons) {
             if open.is_empty() || self.is_closing() {
                 break;
@@ -264,6 +289,26 @@ impl Shared {
         for span in open {
             self.chunk_flights.land(&span.chunk.id, Err(reasons.failure()));
         }
+    }
+
+    /// What is still to be fetched. Between the look and the boarding a chunk may have come by
+    /// another flight.
+    fn not_landed_before(&self, job: &Job) -> Vec<ChunkSpan> {
+        let ids: Vec<ChunkId> = job.spans.iter().map(|span| span.chunk.id).collect();
+        let stored = self.store.files().stored_chunks(&ids).unwrap_or_default();
+        let mut open = job.spans.clone();
+        let mut stored = stored.into_iter();
+        open.retain(|span| match stored.next() {
+            Some(true) => match self.local_chunk(&job.file, &span.chunk) {
+                Ok(Some(plain)) => {
+                    self.chunk_flights.land(&span.chunk.id, Ok(plain));
+                    false
+                }
+                _ => true,
+            },
+            _ => true,
+        });
+        open
     }
 
     fn take_from(

@@ -44,6 +44,11 @@ impl<V: Clone> Flight<V> {
         }
         outcome.clone()
     }
+
+    fn land(&self, outcome: Result<V, Failure>) {
+        *self.outcome.lock() = Some(outcome);
+        self.landed.notify_all();
+    }
 }
 
 impl<K: Copy + Eq + Hash, V: Clone> Flights<K, V> {
@@ -78,8 +83,16 @@ impl<K: Copy + Eq + Hash, V: Clone> Flights<K, V> {
     /// Ends the flight for `key` and tells those who wait.
     pub(super) fn land(&self, key: &K, outcome: Result<V, Failure>) {
         let Some(flight) = self.flying.lock().remove(key) else { return };
-        *flight.outcome.lock() = Some(outcome);
-        flight.landed.notify_all();
+        flight.land(outcome);
+    }
+
+    /// Ends `flight` without an outcome, unless it has landed: `key` may fly again by now.
+    pub(super) fn give_up(&self, key: &K, flight: &Arc<Flight<V>>) {
+        let mut flying = self.flying.lock();
+        if flying.get(key).is_some_and(|found| Arc::ptr_eq(found, flight)) {
+            flying.remove(key);
+            flight.land(Err(Failure::Failed("the fetch was given up".into())));
+        }
     }
 }
 
@@ -108,5 +121,25 @@ impl<K: Copy + Eq + Hash, V: Clone> Drop for Boarded<'_, K, V> {
         for key in &self.keys {
             self.flights.land(key, Err(Failure::Failed("the fetch was given up".into())));
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn who_gives_up_a_flight_that_landed_leaves_the_next_one_alone() {
+        let flights = Flights::<u8, u8>::new();
+        let (first, _) = flights.board(7);
+        flights.land(&7, Ok(1));
+        let (second, is_ours) = flights.board(7);
+        assert!(is_ours);
+        flights.give_up(&7, &first);
+        assert!(!flights.board(7).1, "still flying");
+        flights.give_up(&7, &second);
+        let soon = Instant::now() + std::time::Duration::from_secs(20);
+        assert!(matches!(second.wait(soon), Some(Err(Failure::Failed(_)))));
+        assert_eq!(first.wait(soon), Some(Ok(1)));
     }
 }
