@@ -192,22 +192,21 @@ fn new_loose(node: &Node, repo: &Repo, source: &Source) -> Result<Vec<ObjectId>,
 
 /// What the references should be, HEAD among them.
 fn wanted_refs(source: &Source) -> Result<BTreeMap<RefName, RefTarget>, NodeError> {
-    let mut wanted = BTreeMap::new();
     let SourceRefs { refs, head } = source.refs()?;
-    for found in refs {
+    let head = match head {
+        Some(Head::Branch(name)) => Some(RefTarget::Symbolic(RefName::new(&name)?)),
+        Some(Head::Detached(id)) => Some(RefTarget::Direct(id)),
+        None => None,
+    };
+    let head = head.map(|target| Ok((RefName::head(), target)));
+    let named = refs.into_iter().map(|found| {
         let target = match found.symbolic {
             Some(name) => RefTarget::Symbolic(RefName::new(&name)?),
             None => RefTarget::Direct(found.id),
         };
-        wanted.insert(RefName::new(&found.name)?, target);
-    }
-    let head = match head {
-        Some(Head::Branch(name)) => RefTarget::Symbolic(RefName::new(&name)?),
-        Some(Head::Detached(id)) => RefTarget::Direct(id),
-        None => return Ok(wanted),
-    };
-    wanted.insert(RefName::head(), head);
-    Ok(wanted)
+        Ok((RefName::new(&found.name)?, target))
+    });
+    head.into_iter().chain(named).collect()
 }
 
 /// What has to change so that the store has what the source has.
@@ -218,8 +217,12 @@ fn plan_refs(
     prune: bool,
     report: &mut GitReport,
 ) -> Result<Vec<RefEdit>, NodeError> {
-    let here: BTreeMap<RefName, RefTarget> =
-        node.store().refs().list(repo.id, b"")?.into_iter().collect();
+    let here = node.store().refs().list(repo.id, b"")?;
+    // Most imports of what has been imported find nothing to change: no search for each.
+    if here.iter().map(|(name, target)| (name, target)).eq(wanted) {
+        return Ok(Vec::new());
+    }
+    let here: BTreeMap<RefName, RefTarget> = here.into_iter().collect();
     let mut edits = Vec::new();
     for (name, target) in wanted {
         let expect = match here.get(name) {

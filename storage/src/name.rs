@@ -100,6 +100,12 @@ impl RefName {
         Ok(Self(name.into()))
     }
 
+    /// A name out of a row, where only a checked one gets; the row has its checksum.
+    pub(crate) fn of_row(name: &[u8]) -> Option<Self> {
+        let is_one = name == b"HEAD" || name.starts_with(b"refs/");
+        is_one.then(|| Self(name.into()))
+    }
+
     /// The name's bytes.
     pub fn as_bytes(&self) -> &[u8] {
         &self.0

@@ -331,7 +331,7 @@ fn decode_row(key: &[u8], row: &[u8]) -> Result<RefTarget> {
 /// The name in a row's key, after the repository's number.
 fn decode_name(key: &[u8]) -> Result<RefName> {
     key.get(4..)
-        .and_then(|name| RefName::new(name).ok())
+        .and_then(RefName::of_row)
         .ok_or_else(|| damaged(Family::Ref, key, "not a reference's name"))
 }
 
