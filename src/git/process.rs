@@ -46,7 +46,7 @@ pub struct Running {
 }
 
 impl Running {
-    /// Starts `command` and feeds it `input` from another thread.
+    /// Starts `command` and feeds it `input`, if there is any, from another thread.
     ///
     /// # Errors
     /// [`SourceError::NoProgram`] when there is no git.
@@ -56,11 +56,18 @@ impl Running {
         let stdin = child.stdin.take().ok_or_else(missing)?;
         let stdout = child.stdout.take().ok_or_else(missing)?;
         let stderr = child.stderr.take().ok_or_else(missing)?;
-        let input = thread::spawn(move || {
+        let has_input = !input.is_empty();
+        let feed = move || {
             let mut stdin = stdin;
             // A git that ended early says why on its own.
             let _ = stdin.write_all(&input);
-        });
+        };
+        let input = if has_input {
+            Some(thread::spawn(feed))
+        } else {
+            drop(feed);
+            None
+        };
         let words = thread::spawn(move || collect_words(stderr));
         Ok(Self {
             name: name.to_owned(),
@@ -68,7 +75,7 @@ impl Running {
             stdout,
             has_ended: false,
             words: Some(words),
-            input: Some(input),
+            input,
         })
     }
 
