@@ -5,6 +5,7 @@
 //! memory at once are the rows of a batch and the versions along one chain. What does not fit into
 //! one batch is first grouped by chains, for the price of a second look-up.
 
+use super::inflate::inflate;
 use super::limits::DEPTH_MAX;
 use super::resolve::damaged;
 use super::row::{Body, Encoding, Row};
@@ -344,11 +345,9 @@ fn make(
     out: &mut Vec<u8>,
 ) -> Result<()> {
     let made = match (entry.encoding, base) {
-        (Encoding::Delta { delta_len, .. }, Some(base)) => {
-            delta::inflate(stream, delta_len, instructions)
-                .and_then(|()| delta::apply_into(base, instructions, entry.header.len, out))
-        }
-        _ => delta::inflate(stream, entry.header.len, out),
+        (Encoding::Delta { delta_len, .. }, Some(base)) => inflate(stream, delta_len, instructions)
+            .and_then(|()| delta::apply_into(base, instructions, entry.header.len, out)),
+        _ => inflate(stream, entry.header.len, out),
     };
     made.map_err(|reason| damaged(id, reason))
 }

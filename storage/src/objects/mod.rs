@@ -24,6 +24,7 @@ mod cache;
 mod compose;
 mod delta;
 mod export;
+mod inflate;
 mod ingest;
 pub(crate) mod limits;
 mod pack_index;

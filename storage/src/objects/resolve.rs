@@ -9,8 +9,9 @@ use bytes::Bytes;
 
 use super::cache::{BaseCache, Weigh};
 use super::compose::compose;
+
 use super::row::{Encoding, Row};
-use super::{delta, part};
+use super::{inflate, part};
 use crate::db::{Family, Rows};
 use crate::error::{Result, StoreError};
 use crate::id::ObjectId;
@@ -117,7 +118,7 @@ fn inflate(db: &dyn Rows, id: &ObjectId) -> Result<Option<Inflated>> {
     let row = Row::parse(id, &value)?;
     let stream = part::stream(db, id, &row)?;
     let mut data = Vec::new();
-    delta::inflate(&stream, row.encoding.stream_len(row.header.len), &mut data)
+    inflate::inflate(&stream, row.encoding.stream_len(row.header.len), &mut data)
         .map_err(|reason| damaged(id, reason))?;
     let data = Bytes::from(data);
     Ok(Some(match row.encoding {

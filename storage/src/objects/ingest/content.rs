@@ -6,6 +6,7 @@ use super::quarantine::{Quarantine, malformed};
 use crate::error::{PackError, Result};
 use crate::object::ObjectKind;
 use crate::objects::delta;
+use crate::objects::inflate::inflate;
 
 /// An object's content while others may be made from it.
 pub(super) struct Content {
@@ -59,12 +60,12 @@ impl<'a> Contents<'a> {
         let stream = stream.ok_or_else(|| damaged("it is cut off"))?;
         self.check_len(entry.stream_len)?;
         let Some(base) = base else {
-            delta::inflate(stream, entry.stream_len, &mut buffer).map_err(damaged)?;
+            inflate(stream, entry.stream_len, &mut buffer).map_err(damaged)?;
             let first = bytes.first().copied().unwrap_or_default();
             let kind = ObjectKind::from_code(((first >> 4) & 7).wrapping_sub(1));
             return Ok(Content { kind, data: buffer });
         };
-        delta::inflate(stream, entry.stream_len, delta).map_err(damaged)?;
+        inflate(stream, entry.stream_len, delta).map_err(damaged)?;
         let (_, len, _) = delta::lengths(delta).map_err(damaged)?;
         self.check_len(len)?;
         delta::apply_into(&base.data, delta, len, &mut buffer).map_err(damaged)?;

@@ -11,6 +11,7 @@ use super::resolve::Resolved;
 use crate::error::{PackError, Result};
 use crate::objects::cache::BaseCache;
 use crate::objects::delta;
+use crate::objects::inflate::inflate;
 
 /// Inflated entries kept for the next one nearby, in bytes.
 const CACHE_LEN: usize = 32 << 20;
@@ -79,7 +80,7 @@ impl<'a> PackReader<'a> {
         let mut out = Vec::new();
         let len = self.resolved.entries[position as usize].stream_len;
         self.spend(len)?;
-        delta::inflate(self.stream(position)?, len, &mut out).map_err(malformed)?;
+        inflate(self.stream(position)?, len, &mut out).map_err(malformed)?;
         Ok(out)
     }
 
