@@ -100,11 +100,11 @@ pub(super) fn reach(context: &Context<'_>, call: &Call) -> Result<Reached, Exit>
     }
 }
 
-/// The answer of a standing mirror's import that finds nothing new: most of its time would go into
-/// opening the store for writing. `None` for everything else; what goes wrong is told by the
-/// ordinary way.
+/// The answer to what changes nothing, from the store opened for reading: to open it for writing
+/// takes several times as long. `None` for everything else, and when it cannot be opened so: the
+/// ordinary way tells why.
 fn answer_reading(context: &Context<'_>, call: &Call) -> Option<Exit> {
-    if !matches!(call.request, Request::Import(_)) {
+    if !run::may_be_reading(&call.request) {
         return None;
     }
     let node = Node::open_to_read(&context.location.path).ok()?;

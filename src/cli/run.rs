@@ -8,7 +8,7 @@ use super::output::{Done, Output};
 use super::{
     BUG, cat, debug, export, file, import, ls, mount, peer, repo, stats, status, token, unmount,
 };
-use crate::control::{Call, Exit, Reply, Request};
+use crate::control::{Call, Exit, Reply, RepoCall, Request};
 use crate::git::Git;
 use crate::node::{Node, NodeError};
 
@@ -45,10 +45,29 @@ pub(super) fn answer(node: &Node, holder: Holder, call: &Call, reply: &dyn Reply
     }
 }
 
-/// Does what is asked if that changes nothing in the store, which is open for reading: an import of
-/// what is here already. `None` when it has to be opened for writing; errors are left to that, too.
+/// Whether a request can be one that changes nothing in the store.
+pub(super) fn may_be_reading(request: &Request) -> bool {
+    matches!(request, Request::Import(_)) || is_reading(request)
+}
+
+fn is_reading(request: &Request) -> bool {
+    match request {
+        Request::Ls(_) | Request::Cat { .. } | Request::Stats { .. } => true,
+        Request::Repo(call) => matches!(call, RepoCall::List | RepoCall::Show(_)),
+        Request::CatObject { .. } | Request::CatObjects { .. } => true,
+        Request::ShowManifest { .. } | Request::LocateChunk { .. } => true,
+        _ => false,
+    }
+}
+
+/// Does what is asked if that changes nothing in the store, which is open for reading; of imports
+/// those of what is here already. `None` when it has to be opened for writing; an import's errors
+/// are left to that, too.
 pub(super) fn answer_reading(node: &Node, call: &Call, reply: &dyn Reply) -> Option<Exit> {
-    let Request::Import(import) = &call.request else { return None };
+    let Request::Import(import) = &call.request else {
+        let holder = Holder { keeps_mounts: false, listens: false };
+        return is_reading(&call.request).then(|| answer(node, holder, call, reply));
+    };
     let output = Output::new(reply, call.json);
     let done = import::answer_nothing(node, import, git_of(call), &output);
     matches!(done, Ok(Some(Done::Whole)) if output.flush().is_ok()).then(Exit::default)

@@ -19,21 +19,29 @@ const PIECES_SAFE: usize = 4_096;
 /// would take 40 bytes for each byte of every version.
 const PIECES_HELD: usize = 1 << 18;
 
-/// A run of bytes of one version.
+/// A run of bytes of one version. Small: a chain has many thousands.
 #[derive(Clone, Copy)]
 struct Piece {
     /// Where the run starts in its version.
-    start: usize,
-    len: usize,
+    start: u32,
+    len: u32,
     from: From,
 }
 
 #[derive(Clone, Copy)]
-enum From {
-    /// The version below, at this offset.
-    Below(usize),
-    /// The bytes of the delta with this index, at this offset.
-    Delta(u32, usize),
+struct From {
+    /// [`BELOW`], or the index of the delta whose own bytes these are.
+    source: u32,
+    offset: u32,
+}
+
+/// The version below.
+const BELOW: u32 = u32::MAX;
+
+impl Piece {
+    fn end(&self) -> u32 {
+        self.start + self.len
+    }
 }
 
 #[derive(Default)]
@@ -63,8 +71,7 @@ pub(crate) fn compose<D: AsRef<[u8]>>(
         if !scratch.parse(base.len(), deltas)? {
             return one_by_one(base, deltas, len);
         }
-        let top = scratch.above.last().map_or(0, |piece| piece.start + piece.len);
-        if top != len {
+        if scratch.above.last().map_or(0, Piece::end) as usize != len {
             return Err("its delta has another length than its row");
         }
         if scratch.map_down(deltas.len(), len) {
@@ -109,31 +116,37 @@ impl Scratch {
             if base_len != below_len as u64 {
                 return Err("its delta was made for another base");
             }
-            let mut start = 0usize;
+            let mut start = 0u32;
             let all = instructions.as_ref().len();
+            if all.max(below_len) > u32::MAX as usize {
+                return Ok(false);
+            }
             while !rest.is_empty() {
-                let instruction = delta::take_instruction(&mut rest)?;
-                let (from, len) = match instruction {
+                let (from, len) = match delta::take_instruction(&mut rest)? {
                     Instruction::Copy { offset, len } if offset + len <= below_len => {
-                        (From::Below(offset), len)
+                        (From { source: BELOW, offset: offset as u32 }, len as u32)
                     }
                     Instruction::Copy { .. } => {
                         return Err("its delta copies from outside its base");
                     }
                     Instruction::Insert(bytes) => {
-                        (From::Delta(index as u32, all - rest.len() - bytes.len()), bytes.len())
+                        let offset = (all - rest.len() - bytes.len()) as u32;
+                        (From { source: index as u32, offset }, bytes.len() as u32)
                     }
                 };
                 if self.pieces.len() == PIECES_HELD {
                     return Ok(false);
                 }
                 self.pieces.push(Piece { start, len, from });
-                start = start.checked_add(len).ok_or("its delta yields more than announced")?;
+                match start.checked_add(len) {
+                    Some(end) => start = end,
+                    None => return Ok(false),
+                }
             }
-            if start as u64 != len {
+            if u64::from(start) != len {
                 return Err("its delta yields another length than announced");
             }
-            below_len = start;
+            below_len = start as usize;
         }
         let last = self.starts.last().copied().unwrap_or_default();
         self.above.extend(self.pieces.drain(last..));
@@ -147,10 +160,11 @@ impl Scratch {
             let start = self.starts[index];
             let below = &self.pieces[start..];
             self.mapped.clear();
+            let mut at = 0;
             for piece in &self.above {
-                match piece.from {
-                    From::Delta(..) => self.mapped.push(*piece),
-                    From::Below(offset) => map(piece, offset, below, &mut self.mapped),
+                match piece.from.source {
+                    BELOW => at = map(piece, below, at, &mut self.mapped),
+                    _ => self.mapped.push(*piece),
                 }
                 if self.mapped.len() > pieces_max {
                     return false;
@@ -171,38 +185,41 @@ impl Scratch {
         let mut out = Vec::new();
         out.try_reserve_exact(len).map_err(|_| "it does not fit into memory")?;
         for piece in &self.above {
-            let (source, offset) = match piece.from {
-                From::Below(offset) => (base, offset),
-                From::Delta(index, offset) => {
-                    let delta = deltas.get(index as usize).ok_or("its delta is cut off")?;
-                    (delta.as_ref(), offset)
-                }
+            let source = match piece.from.source {
+                BELOW => base,
+                index => deltas.get(index as usize).ok_or("its delta is cut off")?.as_ref(),
             };
-            let bytes = source.get(offset..offset + piece.len);
+            let offset = piece.from.offset as usize;
+            let bytes = source.get(offset..offset + piece.len as usize);
             out.extend_from_slice(bytes.ok_or("its delta copies from outside its base")?);
         }
         Ok(out)
     }
 }
 
-/// Replaces a copy of `offset..offset + piece.len` by the pieces of the version below that it
-/// covers.
-fn map(piece: &Piece, offset: usize, below: &[Piece], mapped: &mut Vec<Piece>) {
-    let first = below.partition_point(|p| p.start + p.len <= offset);
+/// Replaces a copy of the version below by the pieces of it that it covers. They are looked for at
+/// `at` first, where the copy before ended: most go on from there. Returns where this one ended.
+fn map(piece: &Piece, below: &[Piece], at: usize, mapped: &mut Vec<Piece>) -> usize {
+    let offset = piece.from.offset;
+    let is_at = |lower: &&Piece| lower.start <= offset && offset < lower.end();
+    let mut at = match below.get(at).filter(is_at) {
+        Some(_) => at,
+        None => below.partition_point(|lower| lower.end() <= offset),
+    };
     let mut done = 0;
-    for lower in &below[first..] {
-        if done == piece.len {
-            break;
-        }
+    while done < piece.len
+        && let Some(lower) = below.get(at)
+    {
         let skip = offset + done - lower.start;
         let len = (lower.len - skip).min(piece.len - done);
-        let from = match lower.from {
-            From::Below(offset) => From::Below(offset + skip),
-            From::Delta(index, offset) => From::Delta(index, offset + skip),
-        };
+        let from = From { offset: lower.from.offset + skip, ..lower.from };
         mapped.push(Piece { start: piece.start + done, len, from });
         done += len;
+        if skip + len == lower.len {
+            at += 1;
+        }
     }
+    at
 }
 
 #[cfg(test)]

@@ -18,15 +18,16 @@ pub(crate) enum Instruction<'a> {
 }
 
 /// Takes one instruction off the front of `rest`, which is not empty.
+#[inline]
 pub(crate) fn take_instruction<'a>(rest: &mut &'a [u8]) -> Result<Instruction<'a>, &'static str> {
     let (&command, tail) = rest.split_first().ok_or("its delta is cut off")?;
     *rest = tail;
     if command & 0x80 != 0 {
-        let offset = take_field(command, rest)?;
-        let len = match take_field((command >> 4) & 0x07, rest)? {
-            0 => 0x10000,
-            len => len,
+        let (offset, len) = match tail.first_chunk() {
+            Some(front) => take_both(command, front, rest),
+            None => (take_field(command, rest)?, take_field((command >> 4) & 0x07, rest)?),
         };
+        let len = if len == 0 { 0x10000 } else { len };
         Ok(Instruction::Copy { offset, len })
     } else if command != 0 {
         let (bytes, tail) =
@@ -36,6 +37,19 @@ pub(crate) fn take_instruction<'a>(rest: &mut &'a [u8]) -> Result<Instruction<'a
     } else {
         Err("its delta has the reserved instruction")
     }
+}
+
+/// Offset and length of a copy, as [`take_field`] takes them, off the front of `rest`: without a
+/// branch for each bit, which no processor foresees.
+fn take_both(command: u8, front: &[u8; 8], rest: &mut &[u8]) -> (usize, usize) {
+    let (mut at, mut fields) = (0, 0u64);
+    for bit in 0..7 {
+        let is_there = (command >> bit) & 1;
+        fields |= u64::from(front[at & 7] * is_there) << (8 * bit);
+        at += usize::from(is_there);
+    }
+    *rest = rest.get(at..).unwrap_or_default();
+    ((fields & 0xffff_ffff) as usize, (fields >> 32) as usize)
 }
 
 /// A little-endian number of which only the bytes named by the low four bits of `present` are
@@ -125,6 +139,25 @@ pub(crate) mod tests {
             out
         };
         [3, 17, 29, 31, 60, 100].map(with).to_vec()
+    }
+
+    #[test]
+    fn copies_are_read_the_same_near_the_end_and_far_from_it() {
+        let fields = [0x11, 0x22, 0x33, 0x44, 0x55, 0x66, 0x77];
+        for command in 0x80..=0xffu8 {
+            let used = &fields[..(command & 0x7f).count_ones() as usize];
+            let near = [&[command][..], used].concat();
+            let far = [&near[..], &[0xee; 9]].concat();
+            let take = |bytes: &[u8], left: usize| {
+                let mut rest = bytes;
+                let Ok(Instruction::Copy { offset, len }) = take_instruction(&mut rest) else {
+                    panic!("a copy")
+                };
+                assert_eq!(rest.len(), left, "{command:x}");
+                (offset, len)
+            };
+            assert_eq!(take(&near, 0), take(&far, 9), "{command:x}");
+        }
     }
 
     #[test]
