@@ -11,6 +11,7 @@ mod debug;
 mod exit;
 mod export;
 mod file;
+mod git_remote;
 mod hold;
 mod import;
 mod init;
@@ -126,6 +127,8 @@ enum Verb {
     Status(status::Args),
     Stats(stats::Args),
     LfsAgent(lfs_agent::Args),
+    #[command(hide = true)]
+    GitRemote(git_remote::Args),
     #[command(subcommand)]
     Debug(debug::Verb),
     Completions(completions::Args),
@@ -144,7 +147,7 @@ pub fn main(args: Vec<OsString>) -> u8 {
 }
 
 fn main_inner(args: Vec<OsString>) -> u8 {
-    let args = match mount_helper::translate(args) {
+    let args = match mount_helper::translate(git_remote::translate(args)) {
         Ok(args) => args,
         Err(exit) => return finish(exit, &Terminal::new(false)),
     };
@@ -169,6 +172,7 @@ fn run(cli: &Cli, location: &StoreLocation, terminal: &Terminal) -> Exit {
         Verb::Mount(args) => mount::run(args, &context),
         Verb::Unmount(args) => unmount::run(args, &context),
         Verb::LfsAgent(args) => lfs_agent::run(args, &context),
+        Verb::GitRemote(args) => git_remote::run(args, &context),
         Verb::Import(args) => reach::perform(&context, args.request()),
         Verb::Export(args) => reach::perform(&context, args.request()),
         Verb::Repo(verb) => reach::perform(&context, verb.request()),

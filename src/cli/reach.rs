@@ -150,7 +150,10 @@ fn makes_store(request: &Request) -> bool {
     use crate::control::{FileCall, RepoCall};
     matches!(
         request,
-        Request::Import(_) | Request::File(FileCall::Add(_)) | Request::Repo(RepoCall::Create(_))
+        Request::Import(_)
+            | Request::File(FileCall::Add(_))
+            | Request::Repo(RepoCall::Create(_))
+            | Request::GitStream { .. }
     )
 }
 
@@ -160,13 +163,13 @@ fn perform_here(context: &Context<'_>, node: Node, call: &Call) -> Exit {
     let is_long =
         matches!(call.request, Request::Import(_) | Request::Export(_) | Request::File(_));
     let node = Arc::new(node);
-    let holder = Holder { keeps_mounts: false, listens: is_long };
-    let server = if is_long {
+    // Git ends it, not a signal.
+    let is_git = matches!(call.request, Request::GitStream { .. });
+    let holder = Holder { keeps_mounts: false, listens: is_long || is_git };
+    if is_long {
         context.terminal.stop_gently();
-        listen(&node, holder, Box::new(|| ()))
-    } else {
-        None
-    };
+    }
+    let server = if holder.listens { listen(&node, holder, Box::new(|| ())) } else { None };
     let exit = run::answer(&node, holder, call, context.terminal);
     if let Some(server) = server {
         server.close();

@@ -53,6 +53,15 @@ pub enum Request {
         /// Absolute path of the mount.
         dir: OsText,
     },
+    /// Git's own protocol with a repository at a peer, over a socket that the asker listens on.
+    GitStream {
+        /// `p2p://PEER/repo/NAME`.
+        url: String,
+        /// A push; else a fetch.
+        pushes: bool,
+        /// Absolute path of the socket.
+        socket: OsText,
+    },
     /// Who has the store open, its mounts, its size.
     Status,
     /// Numbers of the store, or of one repository.

@@ -188,7 +188,7 @@ fn find_or_make(node: &Node, name: &RepoName, origin: String) -> Result<(Repo, b
 }
 
 /// The repository that an address of a peer names.
-fn repo_at_peer(url: &P2pUrl) -> Result<&RepoName, NodeError> {
+pub(super) fn repo_at_peer(url: &P2pUrl) -> Result<&RepoName, NodeError> {
     match &url.target {
         P2pTarget::Repo { name, .. } => Ok(name),
         P2pTarget::Object(_) | P2pTarget::File(_) => {

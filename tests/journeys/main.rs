@@ -21,6 +21,7 @@ mod lfs_agent;
 mod lfs_server;
 mod mount;
 mod parts;
+mod peer_git;
 mod peers;
 mod plain;
 mod push;

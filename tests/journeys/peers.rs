@@ -17,7 +17,7 @@ const LEN: usize = 48_000_000;
 const ERROR_WITHIN: Duration = Duration::from_secs(30 + 15);
 
 /// A store that is a peer on this machine.
-fn peer(world: &World) -> Server<'_> {
+pub fn peer(world: &World) -> Server<'_> {
     Server::start_with(
         world,
         &["--swarm", "--swarm-listen", "/ip4/127.0.0.1/tcp/0", "--no-mdns", "--reachable", "yes"],
@@ -25,11 +25,11 @@ fn peer(world: &World) -> Server<'_> {
 }
 
 /// The address with the peer id that it prints, before its URL but on another stream.
-fn address(server: &Server<'_>) -> String {
+pub fn address(server: &Server<'_>) -> String {
     server.line("peer ")
 }
 
-fn id(world: &World) -> String {
+pub fn id(world: &World) -> String {
     world.ok(&["peer", "id"]).trim().to_owned()
 }
 

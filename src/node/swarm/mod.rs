@@ -3,6 +3,7 @@
 
 mod book;
 mod directory;
+mod git;
 mod peer_source;
 
 use std::sync::Arc;
@@ -16,6 +17,8 @@ use tokio::runtime::{Builder, Runtime};
 use book::StoreBook;
 pub use book::unix_now;
 use directory::RepoDirectory;
+use git::PeerGit;
+pub use git::{PeerGitStream, open_git};
 pub(super) use peer_source::{PeerSource, bind, local_name, resolve};
 
 use super::{Node, NodeError};
@@ -125,9 +128,11 @@ impl NodeSwarm {
             accept: vec![URGENT, BULK, GIT],
         };
         let (net, events) = Net::start(identity.keypair(), net, runtime.handle())?;
+        let answerer = Arc::new(Answerer::new(store, directory.clone()));
+        let git = PeerGit { store: store.clone(), answerer: answerer.clone(), book: book.clone() };
         let exchange = ExchangeOptions {
-            answerer: Some(Arc::new(Answerer::new(store, directory.clone()))),
-            git: None,
+            answerer: Some(answerer),
+            git: Some(Arc::new(git)),
             book: book.clone(),
             download: Rates { all: options.download, peer: None },
             upload: UplinkLimits { all: options.upload, peer: None },

@@ -27,8 +27,8 @@ pub trait GitServer: Send + Sync {
         &self,
         peer: &PeerId,
         open: &Open,
-        read: &mut dyn Read,
-        write: &mut dyn Write,
+        read: &mut (dyn Read + Send),
+        write: &mut (dyn Write + Send),
     ) -> io::Result<()>;
 }
 

@@ -1,0 +1,137 @@
+//! Git's own protocol between peers: serving it from the store, and opening it with another.
+
+use std::io::{self, BufRead, BufReader, Read, Write};
+use std::sync::Arc;
+
+use libp2p::PeerId;
+use mega_storage::{NoProgress, Repo, Store, StoreError};
+
+use super::peer_source::resolve;
+use super::{SwarmOptions, book::StoreBook};
+use crate::git::{GitError, Protocol, Service, receive_pack, upload_pack};
+use crate::node::{Node, NodeError, remote};
+use crate::swarm::exchange::{Book, Following, GitServer, GitStream};
+use crate::swarm::record::P2pUrl;
+use crate::swarm::serve::{Answerer, Asker, PeerRights};
+use crate::swarm::wire::{GitService, Open};
+
+/// What is spoken for fetches: the version whose rounds each stand by themselves. Pushes know only
+/// the first.
+const VERSION: &str = "version=2";
+
+/// Serves git to peers, to each what its rights are.
+pub(super) struct PeerGit {
+    pub(super) store: Store,
+    pub(super) answerer: Arc<Answerer>,
+    pub(super) book: Arc<StoreBook>,
+}
+
+impl PeerGit {
+    /// The repository, when the peer may do that with it.
+    fn repo(&self, peer: &PeerId, open: &Open) -> Result<Option<Repo>, StoreError> {
+        let asker = Asker::new(peer, self.book.is_mesh(peer));
+        let needed = match open.service {
+            GitService::UploadPack => PeerRights::Read,
+            GitService::ReceivePack => PeerRights::Write,
+        };
+        let found = self.answerer.rights(&asker, &open.repo)?;
+        // From parts neither a fetch nor a push can be answered.
+        let found = found.filter(|(repo, rights)| *rights >= needed && !repo.partial);
+        Ok(found.map(|(repo, _)| repo))
+    }
+
+    fn talk(
+        &self,
+        peer: &PeerId,
+        open: &Open,
+        read: &mut (dyn Read + Send),
+        write: &mut (dyn Write + Send),
+    ) -> Result<(), GitError> {
+        let Some(repo) = self.repo(peer, open)? else { return Ok(()) };
+        let settings = self.store.settings(repo.id)?;
+        let actor = format!("peer {peer}");
+        let service =
+            |protocol| Service::new(&self.store, &repo, &settings, protocol, &actor, &NoProgress);
+        let mut input = BufReader::new(read);
+        match open.service {
+            GitService::UploadPack => {
+                let service = service(Protocol::V2)?;
+                upload_pack::advertise(&service, write)?;
+                write.flush().map_err(GitError::gone)?;
+                while !input.fill_buf().map_err(GitError::gone)?.is_empty() {
+                    let report = upload_pack::serve(&service, &mut input, write)?;
+                    write.flush().map_err(GitError::gone)?;
+                    let is_last = report.command == upload_pack::Command::None;
+                    if is_last || report.refused.is_some() {
+                        break;
+                    }
+                }
+            }
+            GitService::ReceivePack => {
+                let service = service(Protocol::V0)?;
+                receive_pack::advertise(&service, write)?;
+                write.flush().map_err(GitError::gone)?;
+                match receive_pack::serve(&service, &mut input, write) {
+                    // It was told in the protocol's own words.
+                    Ok(_) | Err(GitError::Refused { .. }) => {}
+                    Err(error) => return Err(error),
+                }
+            }
+        }
+        Ok(())
+    }
+}
+
+impl GitServer for PeerGit {
+    fn may(&self, peer: &PeerId, open: &Open) -> bool {
+        match self.repo(peer, open) {
+            Ok(found) => found.is_some(),
+            Err(error) => {
+                tracing::error!(%error, "a repository cannot be looked up for a peer");
+                false
+            }
+        }
+    }
+
+    fn serve(
+        &self,
+        peer: &PeerId,
+        open: &Open,
+        read: &mut (dyn Read + Send),
+        write: &mut (dyn Write + Send),
+    ) -> io::Result<()> {
+        self.talk(peer, open, read, write).map_err(io::Error::other)
+    }
+}
+
+/// Git's protocol with a repository at a peer, for as long as this is held.
+pub struct PeerGitStream {
+    /// The two ends.
+    pub stream: GitStream,
+    _following: Following,
+}
+
+/// Opens git's protocol with a repository at a peer.
+///
+/// # Errors
+/// When the peer cannot be reached, has no such repository, or does not let this store do that.
+pub fn open_git(
+    node: &Node,
+    url: &P2pUrl,
+    service: GitService,
+) -> Result<PeerGitStream, NodeError> {
+    let peers = node.swarm(&SwarmOptions::default())?;
+    let name = remote::repo_at_peer(url)?;
+    let record = resolve(node.store(), &peers, url.peer, name)?;
+    let addresses = StoreBook::addresses(node.store(), &url.peer)?;
+    let following = peers.exchange().follow(record.claims().rid, vec![(url.peer, addresses)]);
+    let open = Open { service, repo: record.claims().rid, protocol: VERSION.to_owned() };
+    let failed = |reason: String| NodeError::Remote { url: url.to_string(), reason };
+    let opened = peers.exchange().git(url.peer, &open).map_err(|e| failed(e.to_string()))?;
+    let refused = match service {
+        GitService::UploadPack => "it does not let this store fetch",
+        GitService::ReceivePack => "it does not let this store push",
+    };
+    let stream = opened.ok_or_else(|| failed(refused.to_owned()))?;
+    Ok(PeerGitStream { stream, _following: following })
+}

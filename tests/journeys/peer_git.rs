@@ -1,0 +1,86 @@
+//! Stock git with a repository at a peer: `git-remote-p2p`.
+
+use std::os::unix::fs::symlink;
+
+use crate::peers::{address, id, peer};
+use crate::support::World;
+use crate::support::repos;
+use crate::support::world::Run;
+
+/// Has git find the helper.
+fn with_helper(world: &World) {
+    let bin = world.make("bin");
+    symlink(env!("CARGO_BIN_EXE_mega-store"), bin.join("git-remote-p2p")).expect("linked");
+    world.sh("git config --global user.name me; git config --global user.email me@example.org");
+}
+
+/// Runs git where the helper is found, with the world's store.
+fn git(world: &World, args: &[&str]) -> Run {
+    let mut command = world.command("git");
+    let path = std::env::var("PATH").expect("a path");
+    command.env("PATH", format!("{}:{path}", world.path("bin").display()));
+    command.env("MEGA_STORE", world.store()).args(args);
+    Run::of(command.output().expect("started"))
+}
+
+#[track_caller]
+fn well(run: Run) -> String {
+    assert_eq!(run.code, 0, "{run:?}");
+    String::from_utf8_lossy(&run.out).into_owned()
+}
+
+#[test]
+fn git_clones_fetches_and_pushes_over_peers() {
+    let (there, here) = (World::with_store(), World::with_store());
+    with_helper(&here);
+    repos::history(&there, "source.git");
+    there.ok(&["import", "source.git"]);
+    there.ok(&["repo", "visibility", "source", "public"]);
+    let server = peer(&there);
+    here.ok(&["peer", "add", &address(&server)]);
+    let url = format!("p2p://{}/repo/source", id(&there));
+
+    well(git(&here, &["clone", "-q", "--mirror", &url, "mirror.git"]));
+    let refs = |world: &World, dir: &str| {
+        world.git(dir, &["for-each-ref", "--format=%(refname) %(objectname)"])
+    };
+    assert_eq!(refs(&here, "mirror.git"), refs(&there, "source.git"));
+    let objects = |world: &World, dir: &str| world.git(dir, &["rev-list", "--objects", "--all"]);
+    assert_eq!(objects(&here, "mirror.git"), objects(&there, "source.git"));
+    here.git("mirror.git", &["fsck", "--full", "--strict"]);
+
+    // As deep as asked for, and more of it later; what came since; only what is new travels.
+    well(git(&here, &["clone", "-q", "--depth", "3", &url, "shallow"]));
+    assert_eq!(here.git("shallow", &["rev-list", "--count", "HEAD"]).trim(), "3");
+    well(git(&here, &["-C", "shallow", "fetch", "-q", "--deepen", "2"]));
+    assert_eq!(here.git("shallow", &["rev-list", "--count", "HEAD"]).trim(), "5");
+    well(git(&here, &["clone", "-q", &url, "work"]));
+
+    // A stranger does not push; who is let does, and what git refuses is refused.
+    here.sh("cd work && echo new > new-file && git add . && git commit -qm new");
+    let refused = git(&here, &["-C", "work", "push", "-q", "origin", "HEAD:refs/heads/topic"]);
+    assert_ne!(refused.code, 0);
+    assert!(refused.words.contains("does not let this store push"), "{refused:?}");
+    there.ok(&["repo", "config", "source", "swarm.allowWrite", &id(&here)]);
+    well(git(&here, &["-C", "work", "push", "-q", "origin", "HEAD:refs/heads/topic"]));
+    let pushed = here.git("work", &["rev-parse", "HEAD"]);
+    let shown = there.ok(&["repo", "show", "source", "--json"]);
+    assert!(shown.contains(pushed.trim()), "{shown}");
+    let stale = git(&here, &["-C", "work", "push", "origin", "HEAD~5:refs/heads/topic"]);
+    assert!(stale.code != 0 && stale.words.contains("non-fast-forward"), "{stale:?}");
+    well(git(&here, &["-C", "mirror.git", "fetch", "-q"]));
+    assert_eq!(here.git("mirror.git", &["rev-parse", "refs/heads/topic"]), pushed);
+
+    // With the store open elsewhere the same is done by the process that has it.
+    let holding = peer(&here);
+    well(git(&here, &["clone", "-q", &url, "again"]));
+    drop(holding);
+    there.ok(&["repo", "visibility", "source", "private"]);
+    there.ok(&["repo", "config", "source", "--unset", "swarm.allowWrite"]);
+    let gone = git(&here, &["clone", "-q", &url, "gone"]);
+    assert!(gone.code != 0 && gone.words.contains("no such repository"), "{gone:?}");
+    let absent = git(&here, &["clone", "-q", &format!("p2p://{}/repo/x", id(&there)), "gone"]);
+    assert_eq!(absent.words.replace("repo/x", "repo/source"), gone.words);
+    let odd = git(&here, &["clone", "-q", "p2p://nobody/repo/x", "gone"]);
+    assert!(odd.code != 0 && odd.words.contains("p2p://PEER/repo/NAME"), "{odd:?}");
+}
