@@ -31,7 +31,7 @@ pub use mounts::{MountInfo, MountRequest, Mounts};
 pub use remote::{Opened, RepoPlace, fetch_counts, open_place};
 pub use repo::{delete_repo, head_branch, set_head};
 pub use serve::Serving;
-pub use swarm::{NodeSwarm, SwarmOptions, unix_now};
+pub use swarm::{Discovery, NodeSwarm, SwarmOptions, repo_record, unix_now};
 pub use tree::{Entry, EntryContent, Place, find_path, list_dir, open_revision};
 
 /// An open store and its mounts.
