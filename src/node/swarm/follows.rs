@@ -178,7 +178,7 @@ impl Upkeep {
     }
 
     /// Finds out whether it is still there and public, and brings its references.
-    fn look_after(&self, repo: &Repo, follow: Option<&Follow>) -> Result<(), NodeError> {
+    pub(super) fn look_after(&self, repo: &Repo, follow: Option<&Follow>) -> Result<(), NodeError> {
         let Some((peer, name)) = publisher_of(repo) else { return Ok(()) };
         let Some(rid) = self.store.swarm().repo(repo.id)?.map(|known| known.rid) else {
             return Ok(());

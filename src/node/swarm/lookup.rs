@@ -22,7 +22,7 @@ const SEARCH_TIME: Duration = Duration::from_secs(15);
 /// Records that one search brings, at the most.
 const ANSWERS_MAX: usize = 64;
 /// Publishers of one repository that are looked at.
-const PUBLISHERS_MAX: usize = 64;
+const PUBLISHERS_MAX: usize = 20;
 
 /// What the network knows of a repository.
 #[derive(Clone, Debug)]
@@ -61,7 +61,7 @@ pub(super) fn search(
     let order = |record: &RepoRecord| (record.claims().seq, record.bytes().to_vec());
     let Some(best) = good.max_by_key(order) else { return Ok(None) };
     let slot = best.claims().slot();
-    // Not pinned: whoever goes on with it says so.
+    // Not pinned: it is when a repository here is bound to it.
     let choice = record::take_in(store.swarm(), &slot, [best.bytes()], now, false)?;
     Ok(choice.record.filter(|record| record.claims().belongs_at(key)))
 }

@@ -7,6 +7,8 @@ mod directory;
 mod follows;
 mod lookup;
 mod peer_source;
+#[cfg(test)]
+mod tests;
 
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};

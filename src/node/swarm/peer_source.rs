@@ -166,5 +166,6 @@ pub(in crate::node) fn bind(
         name: claims.name.clone(),
     };
     store.swarm().bind(repo.id, &identity)?;
+    record::take_in(store.swarm(), &claims.slot(), [record.bytes()], unix_now(), true)?;
     Ok(())
 }
