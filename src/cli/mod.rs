@@ -8,6 +8,7 @@
 mod cat;
 mod completions;
 mod debug;
+mod discover;
 mod exit;
 mod export;
 mod file;
@@ -124,6 +125,7 @@ enum Verb {
     Token(token::Verb),
     #[command(subcommand)]
     Peer(peer::Verb),
+    Discover(discover::Args),
     Status(status::Args),
     Stats(stats::Args),
     LfsAgent(lfs_agent::Args),
@@ -182,6 +184,7 @@ fn run(cli: &Cli, location: &StoreLocation, terminal: &Terminal) -> Exit {
         Verb::Serve(args) => serve::run(args, &context),
         Verb::Token(verb) => reach::perform(&context, verb.request()),
         Verb::Peer(verb) => reach::perform(&context, verb.request()),
+        Verb::Discover(args) => reach::perform(&context, args.request()),
         Verb::Status(args) => reach::perform(&context, args.request()),
         Verb::Stats(args) => reach::perform(&context, args.request()),
         Verb::Debug(verb) => match verb.request() {

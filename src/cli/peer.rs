@@ -4,13 +4,15 @@ use std::collections::BTreeMap;
 
 use libp2p::multiaddr::Protocol;
 use libp2p::{Multiaddr, PeerId};
+use mega_storage::{RepoKey, RepoName};
 use serde::Serialize;
 
+use super::discover::RecordRow;
 use super::output::{Done, Output};
 use crate::control::{PeerCall, Request};
-use crate::node::{Node, NodeError, unix_now};
+use crate::node::{Node, NodeError, repo_record, unix_now};
 use crate::swarm::identity::Identity;
-use crate::swarm::record::{parse_peer_id, peer_bytes};
+use crate::swarm::record::{ForkHint, SlidesHint, parse_peer_id, peer_bytes};
 
 /// Show this store among peers, and the peers it knows
 ///
@@ -43,6 +45,30 @@ Example:
         #[arg(value_name = "PEER", value_parser = peer_id)]
         peer: String,
     },
+    /// Show what this store tells peers of a repository
+    ///
+    /// It is signed: of a repository of this store by this store, of a copy by the peer that it is
+    /// a copy of.
+    #[command(after_long_help = "\
+json: repo, origin, nonce, publisher, name, seq, head, refs, issued_unix, eol_unix, public,
+addresses, forks [{peer, seq, head, issued_unix}]. slides: {origin, name, latest, forks [{peer,
+latest, timestamp}], timestamp}.")]
+    Record {
+        /// The repository
+        #[arg(value_name = "NAME|REPO-ID")]
+        repo: String,
+        /// The form
+        #[arg(long, value_enum, default_value = "json")]
+        format: Format,
+    },
+}
+
+#[derive(clap::ValueEnum, Clone, Copy, PartialEq, Eq, Debug)]
+pub(super) enum Format {
+    /// All that it says
+    Json,
+    /// The short form, which is not signed
+    Slides,
 }
 
 /// An address with a peer's id at its end.
@@ -73,6 +99,9 @@ impl Verb {
             Self::List => PeerCall::List,
             Self::Add { address } => PeerCall::Add(address.clone()),
             Self::Remove { peer } => PeerCall::Remove(peer.clone()),
+            Self::Record { repo, format } => {
+                PeerCall::Record { repo: repo.clone(), slides: *format == Format::Slides }
+            }
         })
     }
 }
@@ -93,6 +122,7 @@ pub(super) fn answer(node: &Node, call: &PeerCall, out: &Output<'_>) -> Result<D
             })?;
             out.note(format_args!("peer {peer}: added"));
         }
+        PeerCall::Record { repo, slides } => record(node, repo, *slides, out)?,
         PeerCall::Remove(text) => {
             let expected = "a peer's id";
             let bad = || NodeError::BadArgument { text: text.clone(), expected };
@@ -104,6 +134,60 @@ pub(super) fn answer(node: &Node, call: &PeerCall, out: &Output<'_>) -> Result<D
         }
     }
     Ok(Done::Whole)
+}
+
+#[derive(Serialize)]
+struct Record {
+    repo: String,
+    origin: String,
+    nonce: String,
+    #[serde(flatten)]
+    row: RecordRow,
+    addresses: Vec<String>,
+    forks: Vec<Fork>,
+}
+
+#[derive(Serialize)]
+struct Fork {
+    peer: String,
+    seq: u64,
+    head: Option<String>,
+    issued_unix: u64,
+}
+
+fn record(node: &Node, repo: &str, slides: bool, out: &Output<'_>) -> Result<(), NodeError> {
+    let repo = match repo.parse::<RepoKey>() {
+        Ok(rid) => {
+            let found = node.store().swarm().find_rid(&rid)?;
+            let found = found.map(|id| node.store().repos().record(id)).transpose()?.flatten();
+            let expected = "the id of a repository of this store";
+            found.ok_or_else(|| NodeError::BadArgument { text: repo.to_owned(), expected })?
+        }
+        Err(_) => node.store().repos().get(&RepoName::new(repo)?)?,
+    };
+    let Some(record) = repo_record(node, &repo)? else {
+        let url = repo.origin.unwrap_or_else(|| repo.name.to_string());
+        let reason = "no record of it is known that has not ended".to_owned();
+        return Err(NodeError::Remote { url, reason });
+    };
+    let claims = record.claims();
+    if slides {
+        return out.line(format_args!("{}", SlidesHint::of(claims).to_json()));
+    }
+    let fork = |fork: &ForkHint| Fork {
+        peer: fork.peer.to_string(),
+        seq: fork.seq,
+        head: fork.head.map(|id| id.to_string()),
+        issued_unix: fork.issued_unix,
+    };
+    out.json(&Record {
+        repo: claims.rid.to_string(),
+        origin: claims.origin.to_string(),
+        nonce: format!("{:?}", claims.nonce),
+        row: RecordRow::new(&record),
+        addresses: claims.addresses.iter().map(ToString::to_string).collect(),
+        forks: claims.forks.iter().map(fork).collect(),
+    })
 }
 
 #[derive(Serialize, Default)]

@@ -96,7 +96,8 @@ pub(super) enum Verb {
     /// (repeatable).
     /// uploadpack.advertiseBundleURIs (true): tell clients of a bundle of the default branch.
     /// swarm.allowRead, swarm.allowWrite: the id of a peer that may read, or read and push, the
-    /// repository whatever its visibility (repeatable).
+    /// repository whatever its visibility (repeatable). swarm.seed (mounted): when a copy of a
+    /// peer's public repository is served on: always, while it is mounted, or never.
     Config {
         /// The repository
         #[arg(value_parser = parse::repo_name)]

@@ -6,8 +6,8 @@ use std::panic::{AssertUnwindSafe, catch_unwind};
 use super::exit;
 use super::output::{Done, Output};
 use super::{
-    BUG, cat, debug, export, file, git_remote, import, ls, mount, peer, repo, stats, status, token,
-    unmount,
+    BUG, cat, debug, discover, export, file, git_remote, import, ls, mount, peer, repo, stats,
+    status, token, unmount,
 };
 use crate::control::{Call, Exit, Reply, RepoCall, Request};
 use crate::git::Git;
@@ -87,6 +87,7 @@ fn run(node: &Node, holder: Holder, call: &Call, out: &Output<'_>) -> Result<Don
         Request::File(call) => file::answer(node, call, out),
         Request::Token(call) => token::answer(node, call, out),
         Request::Peer(call) => peer::answer(node, call, out),
+        Request::Discover { repo } => discover::answer(node, repo, out),
         Request::Ls(call) => ls::answer(node, call, out),
         Request::Cat { repo, revision, path } => cat::answer(node, repo, revision, path, out),
         Request::Mount(call) => mount::answer(node, holder, call, git(), out),

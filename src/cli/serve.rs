@@ -156,12 +156,9 @@ pub(super) fn run(args: &Args, context: &Context<'_>) -> Exit {
         Err(error) => return exit::of_node(&error),
     };
     if args.swarm {
-        let joined = node.swarm(&args.swarm_options()).and_then(|swarm| {
-            swarm.announce(node.store())?;
-            Ok(swarm)
-        });
-        match joined {
+        match node.swarm(&args.swarm_options()) {
             Ok(swarm) => {
+                swarm.announce();
                 for address in swarm.addresses(LISTEN_TIME) {
                     Reply::note(context.terminal, &format!("peer {address}"));
                 }

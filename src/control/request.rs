@@ -35,6 +35,11 @@ pub enum Request {
     Token(TokenCall),
     /// `peer`.
     Peer(PeerCall),
+    /// What peers know of a repository.
+    Discover {
+        /// Its id, or its name at a peer.
+        repo: String,
+    },
     /// Lists a directory of a revision.
     Ls(LsCall),
     /// Writes a file of a revision out.
@@ -214,6 +219,13 @@ pub enum PeerCall {
     Add(String),
     /// Forgets one.
     Remove(String),
+    /// The record of a repository of this store.
+    Record {
+        /// Its name, or its id among peers.
+        repo: String,
+        /// As the slides draw it.
+        slides: bool,
+    },
 }
 
 /// `token ...`.

@@ -31,7 +31,9 @@ pub use mounts::{MountInfo, MountRequest, Mounts};
 pub use remote::{Opened, RepoPlace, fetch_counts, open_place};
 pub use repo::{delete_repo, head_branch, set_head};
 pub use serve::Serving;
-pub use swarm::{NodeSwarm, PeerGitStream, SwarmOptions, open_git, unix_now};
+pub use swarm::{
+    Discovery, NodeSwarm, PeerGitStream, SwarmOptions, open_git, repo_record, unix_now,
+};
 pub use tree::{Entry, EntryContent, Place, find_path, list_dir, open_revision};
 
 /// An open store and its mounts.

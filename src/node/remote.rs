@@ -88,9 +88,7 @@ impl Source {
             Self::Server(server) => {
                 Sources { objects: vec![server.clone()], chunks: vec![server.clone()] }
             }
-            Self::Peer(peer) => {
-                Sources { objects: vec![peer.objects()], chunks: vec![peer.chunks()] }
-            }
+            Self::Peer(peer) => Sources { objects: peer.objects(), chunks: vec![peer.chunks()] },
         }
     }
 }
@@ -223,6 +221,9 @@ fn open_remote(node: &Node, repo: &Repo, origin: &Origin, git: &Git) -> Result<R
     let note = Arc::new(|line: &str| tracing::warn!("{line}"));
     let options = ReadThroughOptions { note, ..ReadThroughOptions::default() };
     let through = Arc::new(ReadThrough::new(node.store(), repo, &source.sources(), options)?);
+    if let (Source::Peer(peer), Some(swarm)) = (&*source, node.running_swarm()) {
+        peer.read_by(&swarm, &through);
+    }
     live.insert(repo.id, (Arc::downgrade(&through), source.clone()));
     Ok(Remote { repo: repo.clone(), through, source })
 }
@@ -240,9 +241,8 @@ fn peer_source(node: &Node, repo: &Repo, url: &P2pUrl) -> Result<PeerSource, Nod
             record.claims().rid
         }
     };
-    let shown = repo.origin.clone().unwrap_or_default();
     let wait = ReadThroughOptions::default().wait;
-    PeerSource::new(node.store(), &peers, url.peer, known, &shown, wait)
+    PeerSource::new(node.store(), &peers, url.peer, known, repo, wait)
 }
 
 fn failed(url: &RemoteUrl, error: &SourceError) -> NodeError {

@@ -1,8 +1,9 @@
 //! Objects and chunks of one repository from peers: the swarm as a source.
 //!
-//! Objects are asked of one peer after the other, the nearest first. Chunks are asked of all that
-//! have them, by the scheduler. An upstream server, when there is one, is asked for the chunks that
-//! no peer has brought after 300 ms.
+//! Objects are asked of one peer after the other: the one whose repository it is, then the nearest.
+//! What others have may be a part, so what one does not have is asked of the next. Chunks are asked
+//! of all that have them, by the scheduler. An upstream server, when there is one, is asked for the
+//! chunks that no peer has brought after 300 ms.
 
 use std::collections::HashMap;
 use std::io::{self, Read};
@@ -33,6 +34,8 @@ const FIRST_PEER_TIME: Duration = Duration::from_secs(10);
 const TRIES_MAX: usize = 4;
 /// Pages of references that are taken.
 const REF_PAGES_MAX: usize = 1024;
+/// Peers after the first ones are there, or they are not.
+const FURTHER_PEERS_TIME: Duration = Duration::from_millis(250);
 
 /// One repository, read from peers.
 pub struct Fetcher {
@@ -40,14 +43,55 @@ pub struct Fetcher {
     repo: RepoKey,
     name: String,
     wait: Duration,
+    /// Whose repository it is: it has all of it, and is believed first where nothing is proven.
+    publisher: PeerId,
     upstream: Option<Arc<dyn ChunkSource>>,
 }
 
+/// Objects of the peers after the first ones: for what those do not have.
+pub struct FurtherPeers {
+    fetcher: Arc<Fetcher>,
+    skip: usize,
+}
+
+impl FurtherPeers {
+    /// Skips so many peers.
+    pub fn new(fetcher: &Arc<Fetcher>, skip: usize) -> Self {
+        Self { fetcher: fetcher.clone(), skip }
+    }
+}
+
+impl ObjectSource for FurtherPeers {
+    fn name(&self) -> String {
+        format!("{} (other peers)", self.fetcher.name)
+    }
+
+    fn headers(&self, ids: &[ObjectId]) -> SourceResult<Vec<Option<ObjectHeader>>> {
+        // The first source has asked all peers.
+        Ok(vec![None; ids.len()])
+    }
+
+    fn objects<'a>(
+        &'a self,
+        want: &ObjectWant<'_>,
+    ) -> SourceResult<Option<Box<dyn Read + Send + 'a>>> {
+        let peers = self.fetcher.ready(FURTHER_PEERS_TIME);
+        self.fetcher.pack_of(peers.into_iter().skip(self.skip), want)
+    }
+}
+
 impl Fetcher {
-    /// Reads `repo`, which is called `name` in messages. A chunk that nobody brings within `wait`
-    /// has failed. Who serves it is told to the swarm by [`Swarm::follow`].
-    pub fn new(swarm: &Swarm, repo: RepoKey, name: String, wait: Duration) -> Self {
-        Self { swarm: swarm.clone(), repo, name, wait, upstream: None }
+    /// Reads `publisher`'s repository `repo`, which is called `name` in messages. A chunk that
+    /// nobody brings within `wait` has failed. Who serves it is told to the swarm by
+    /// [`Swarm::follow`].
+    pub fn new(
+        swarm: &Swarm,
+        repo: RepoKey,
+        publisher: PeerId,
+        name: String,
+        wait: Duration,
+    ) -> Self {
+        Self { swarm: swarm.clone(), repo, name, wait, publisher, upstream: None }
     }
 
     /// With a server that is asked for chunks that no peer brings soon.
@@ -57,30 +101,43 @@ impl Fetcher {
         self
     }
 
-    /// The references of the repository that begin as one of `names`, or all.
+    /// Those of `names` that a peer has, or all of its references; `None` when it does not serve
+    /// the repository. Nothing of it is proven.
     ///
     /// # Errors
-    /// As of any question.
-    pub fn refs(&self, names: &[RefName]) -> SourceResult<Option<Vec<RefLine>>> {
-        self.each_peer(|peer| {
-            let mut rows: Vec<RefLine> = Vec::new();
-            for _ in 0..REF_PAGES_MAX {
-                let after = rows.last().map(|row| row.name.clone());
-                let request = Request::Refs { repo: self.repo, after, names: names.to_vec() };
-                match self.call(peer, request)? {
-                    Reply::Refs { refs: page, more } => {
-                        let is_end = !more || page.is_empty();
-                        rows.extend(page);
-                        if is_end {
-                            return Ok(Some(rows));
-                        }
+    /// As of any question; a peer that names more than `pages` pages is wrong.
+    pub fn refs_of(
+        &self,
+        peer: PeerId,
+        names: &[RefName],
+        pages: usize,
+    ) -> SourceResult<Option<Vec<RefLine>>> {
+        let mut rows: Vec<RefLine> = Vec::new();
+        for _ in 0..pages.min(REF_PAGES_MAX) {
+            let after = rows.last().map(|row| row.name.clone());
+            let request = Request::Refs { repo: self.repo, after, names: names.to_vec() };
+            match self.call(peer, request)? {
+                Reply::Refs { refs: page, more } => {
+                    let is_end = !more || page.is_empty();
+                    rows.extend(page);
+                    if is_end {
+                        return Ok(Some(rows));
                     }
-                    Reply::NotFound => return Ok(None),
-                    other => return Err(self.strange(peer, &other)),
                 }
+                Reply::NotFound => return Ok(None),
+                other => return Err(self.strange(peer, &other)),
             }
-            Err(SourceError::Wrong { reason: "it has no end of references".to_owned() })
-        })
+        }
+        Err(SourceError::Refused { reason: "it has too many references".to_owned() })
+    }
+
+    /// Peers that serve it now, or the first that does within `wait`: its publisher, then the
+    /// nearest.
+    pub fn ready(&self, wait: Duration) -> Vec<PeerId> {
+        let mut peers = self.swarm.peers_of(self.repo, wait);
+        peers.sort_by_key(|peer| *peer != self.publisher);
+        peers.truncate(TRIES_MAX);
+        peers
     }
 
     fn call(&self, peer: PeerId, request: Request) -> SourceResult<Reply> {
@@ -98,29 +155,42 @@ impl Fetcher {
         SourceError::Wrong { reason }
     }
 
-    /// Asks peer after peer until one has it. `None` when all that answered do not.
-    fn each_peer<T>(
+    /// Asks peer after peer for what those before did not have; the publisher has all that there
+    /// is. `ask` gets the numbers of the questions that are open, and answers each.
+    fn gather<T: Clone>(
         &self,
-        ask: impl Fn(PeerId) -> SourceResult<Option<T>>,
-    ) -> SourceResult<Option<T>> {
+        count: usize,
+        ask: impl Fn(PeerId, &[usize]) -> SourceResult<Option<Vec<Option<T>>>>,
+    ) -> SourceResult<Vec<Option<T>>> {
+        let mut found = vec![None; count];
         let mut failure = None;
         let mut has_answer = false;
-        for peer in self.peers()?.into_iter().take(TRIES_MAX) {
-            match ask(peer) {
-                Ok(Some(answer)) => return Ok(Some(answer)),
+        for peer in self.peers()? {
+            let open = found.iter().enumerate().filter(|(_, row)| row.is_none());
+            let open: Vec<usize> = open.map(|(index, _)| index).collect();
+            match ask(peer, &open) {
+                Ok(Some(rows)) => {
+                    has_answer = true;
+                    for (index, row) in open.iter().zip(rows) {
+                        found[*index] = row;
+                    }
+                    if peer == self.publisher || found.iter().all(Option::is_some) {
+                        break;
+                    }
+                }
                 Ok(None) => has_answer = true,
                 Err(error) => failure = Some(error),
             }
         }
         match failure {
             Some(error) if !has_answer => Err(error),
-            _ => Ok(None),
+            _ => Ok(found),
         }
     }
 
-    /// Peers to ask, nearest first; waits for the first one.
+    /// Peers to ask, the publisher first, then the nearest; waits for the first one.
     fn peers(&self) -> SourceResult<Vec<PeerId>> {
-        let peers = self.swarm.peers_of(self.repo, FIRST_PEER_TIME.min(self.wait));
+        let peers = self.ready(FIRST_PEER_TIME.min(self.wait));
         match peers.is_empty() {
             false => Ok(peers),
             true => {
@@ -128,6 +198,26 @@ impl Fetcher {
                 Err(SourceError::Unreachable { reason })
             }
         }
+    }
+}
+
+/// Asks peer after peer until one has it. `None` when all that answered do not.
+fn first_of<T>(
+    peers: impl IntoIterator<Item = PeerId>,
+    ask: impl Fn(PeerId) -> SourceResult<Option<T>>,
+) -> SourceResult<Option<T>> {
+    let mut failure = None;
+    let mut has_answer = false;
+    for peer in peers {
+        match ask(peer) {
+            Ok(Some(answer)) => return Ok(Some(answer)),
+            Ok(None) => has_answer = true,
+            Err(error) => failure = Some(error),
+        }
+    }
+    match failure {
+        Some(error) if !has_answer => Err(error),
+        _ => Ok(None),
     }
 }
 
@@ -141,22 +231,32 @@ impl ObjectSource for Fetcher {
     }
 
     fn headers(&self, ids: &[ObjectId]) -> SourceResult<Vec<Option<ObjectHeader>>> {
-        let found = self.each_peer(|peer| {
-            let request = Request::Headers { repo: self.repo, ids: ids.to_vec() };
-            match self.call(peer, request)? {
+        self.gather(ids.len(), |peer, open| {
+            let ids = open.iter().map(|index| ids[*index]).collect();
+            match self.call(peer, Request::Headers { repo: self.repo, ids })? {
                 Reply::Headers(headers) => Ok(Some(headers)),
                 Reply::NotFound => Ok(None),
                 other => Err(self.strange(peer, &other)),
             }
-        })?;
-        Ok(found.unwrap_or_else(|| vec![None; ids.len()]))
+        })
     }
 
     fn objects<'a>(
         &'a self,
         want: &ObjectWant<'_>,
     ) -> SourceResult<Option<Box<dyn Read + Send + 'a>>> {
-        self.each_peer(|peer| {
+        self.pack_of(self.peers()?, want)
+    }
+}
+
+impl Fetcher {
+    /// A pack of the first of these peers that has something of it.
+    fn pack_of<'a>(
+        &'a self,
+        peers: impl IntoIterator<Item = PeerId>,
+        want: &ObjectWant<'_>,
+    ) -> SourceResult<Option<Box<dyn Read + Send + 'a>>> {
+        first_of(peers, |peer| {
             let request = Request::Objects {
                 repo: self.repo,
                 levels: want.levels,
@@ -219,19 +319,18 @@ impl ChunkSource for Fetcher {
     }
 
     fn files(&self, files: &[Pointer]) -> SourceResult<Vec<Option<u64>>> {
-        let found = self.each_peer(|peer| {
-            let ids = files.iter().map(|pointer| pointer.file).collect();
-            match self.call(peer, Request::Files { repo: self.repo, files: ids })? {
+        self.gather(files.len(), |peer, open| {
+            let files = open.iter().map(|index| files[*index].file).collect();
+            match self.call(peer, Request::Files { repo: self.repo, files })? {
                 Reply::Files(lens) => Ok(Some(lens)),
                 Reply::NotFound => Ok(None),
                 other => Err(self.strange(peer, &other)),
             }
-        })?;
-        Ok(found.unwrap_or_else(|| vec![None; files.len()]))
+        })
     }
 
     fn manifest(&self, file: &FileId, offset: u64) -> SourceResult<Option<ManifestPage>> {
-        self.each_peer(|peer| {
+        first_of(self.peers()?, |peer| {
             let request = Request::Manifest { repo: self.repo, file: *file, offset };
             match self.call(peer, request)? {
                 Reply::Manifest(page) => {

@@ -163,6 +163,35 @@ impl Store {
         Ok(len.map(|len| HeldFile { store, repo, file, len, is_whole }))
     }
 
+    /// Files of at least `len_min` bytes that `repo` holds, whole or a part of, each once, with
+    /// their lengths; in no order. At most `max`.
+    ///
+    /// # Errors
+    /// When the store cannot be read.
+    pub fn held_files(&self, repo: RepoId, len_min: u64, max: usize) -> Result<Vec<(FileId, u64)>> {
+        let mut held = Vec::new();
+        for file in self.files().files(repo) {
+            let file = file?;
+            let len = self.files().head(&file)?.map(|head| head.len);
+            if let Some(len) = len.filter(|len| *len >= len_min && held.len() < max) {
+                held.push((file, len));
+            }
+        }
+        let partial = self.partial(repo);
+        for told in partial.told_files() {
+            let (file, len) = told?;
+            if held.len() >= max || len < len_min || len > FILE_LEN_MAX {
+                continue;
+            }
+            if partial.came(&file).next().transpose()?.is_some() {
+                held.push((file, len));
+            }
+        }
+        held.sort_unstable();
+        held.dedup_by_key(|(file, _)| *file);
+        Ok(held)
+    }
+
     /// The file as the first public repository holds it that has it whole; when there is none, as
     /// the first that has a part in it.
     ///

@@ -90,6 +90,16 @@ impl PartialStore {
         self.db.get(Family::Partial, &key)?.map(|row| number(&key, &row)).transpose()
     }
 
+    /// The files that were told of, with their lengths, by id.
+    pub(crate) fn told_files(&self) -> impl Iterator<Item = Result<(FileId, u64)>> + '_ {
+        let rows = self.db.scan(Family::Partial, &self.key(FILE, &[]));
+        rows.map(|row| {
+            let (key, value) = row?;
+            let file = key.get(5..).and_then(FileId::from_slice);
+            Ok((file.ok_or_else(|| damaged(&key, "not a file's key"))?, number(&key, &value)?))
+        })
+    }
+
     /// Keeps lengths of files.
     pub(crate) fn put_file_lens(&self, lens: &[(FileId, u64)]) -> Result<()> {
         let mut batch = self.db.batch();
@@ -257,6 +267,8 @@ mod tests {
             ),
         ];
         assert_eq!(test.rows(Family::Partial), expected);
+        let told = |rows: &PartialStore| rows.told_files().collect::<Result<Vec<_>>>();
+        assert_eq!(told(&rows).expect("read"), [(file, 300)]);
         assert_eq!(rows.page_up_to(&file, 99).expect("read"), None);
         assert_eq!(rows.page_up_to(&file, 100).expect("read").as_ref(), Some(&page));
         assert_eq!(rows.page_up_to(&file, 1 << 40).expect("read").as_ref(), Some(&page));
@@ -271,6 +283,7 @@ mod tests {
             assert!(!rows.has_come(&file, &other).expect("read"), "{other:?}");
         }
         let other = PartialStore::new(test.db.clone(), RepoId(259));
+        assert!(told(&other).expect("read").is_empty());
         assert_eq!(other.page_up_to(&file, 100).expect("read"), None);
         assert!(!other.has_come(&file, &page[1]).expect("read") && came(&other).is_empty());
         let repos = [RepoId(257), RepoId(258), RepoId(259)];

@@ -19,7 +19,7 @@ use crate::name::RefName;
 use crate::outbox::damaged;
 use crate::row::{RowReader, put_counted, put_varint};
 use crate::store::Store;
-pub use value::FsckLevel;
+pub use value::{FsckLevel, SeedPolicy};
 
 /// Most bytes of all settings of a repository together.
 pub const SETTINGS_LEN_MAX: usize = 64 << 10;
@@ -45,6 +45,7 @@ pub struct RepoSettings {
     no_bundles: bool,
     readers: Vec<String>,
     writers: Vec<String>,
+    seed: SeedPolicy,
 }
 
 /// One change of a repository's settings.
@@ -116,6 +117,10 @@ impl RepoSettings {
                 let peer = peer.ok_or_else(|| refuse("a peer's id, as 12D3KooW..."))?;
                 let is_reader = key.eq_ignore_ascii_case("swarm.allowRead");
                 if is_reader { &mut self.readers } else { &mut self.writers }.push(peer);
+            }
+            "swarm.seed" => {
+                let policy = SeedPolicy::parse(text);
+                self.seed = policy.ok_or_else(|| refuse("always, mounted or never"))?;
             }
             "receive.hiderefs" => self.hide_from_push.push(hidden()?),
             "uploadpack.advertisebundleuris" => self.no_bundles = !flag()?,
@@ -219,6 +224,11 @@ impl RepoSettings {
     /// Whether this peer may push to the repository.
     pub fn lets_peer_write(&self, peer: &str) -> bool {
         self.writers.iter().any(|writer| writer == peer)
+    }
+
+    /// When this copy of a peer's public repository is served on.
+    pub fn seed(&self) -> SeedPolicy {
+        self.seed
     }
 
     fn encode(&self) -> Vec<u8> {

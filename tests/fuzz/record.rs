@@ -59,6 +59,7 @@ fn records(identity: &Identity) -> Vec<RepoRecord> {
         seq: 5,
         issued_unix: NOW,
         eol_unix: NOW + 1000,
+        is_public: false,
         addresses: Vec::new(),
         forks: Vec::new(),
     };
@@ -67,6 +68,7 @@ fn records(identity: &Identity) -> Vec<RepoRecord> {
     let full = RecordClaims {
         called: Some(RepoName::new("c").expect("a name")),
         head,
+        is_public: true,
         addresses: vec!["/ip4/127.0.0.1/tcp/4001".parse().expect("an address"); 2],
         forks: vec![fork.clone(), ForkHint { head: None, ..fork }],
         ..claims.clone()

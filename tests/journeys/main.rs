@@ -28,6 +28,7 @@ mod push;
 mod races;
 mod refused;
 mod remote_mount;
+mod seeding;
 mod serve;
 mod serve_access;
 mod server_killed;

@@ -6,7 +6,7 @@ use std::sync::Arc;
 use libp2p::PeerId;
 use mega_storage::{NoProgress, Repo, Store, StoreError};
 
-use super::peer_source::resolve;
+use super::lookup::resolve;
 use super::{SwarmOptions, book::StoreBook};
 use crate::git::{GitError, Protocol, Service, receive_pack, upload_pack};
 use crate::node::{Node, NodeError, remote};
@@ -124,7 +124,8 @@ pub fn open_git(
     let name = remote::repo_at_peer(url)?;
     let record = resolve(node.store(), &peers, url.peer, name)?;
     let addresses = StoreBook::addresses(node.store(), &url.peer)?;
-    let following = peers.exchange().follow(record.claims().rid, vec![(url.peer, addresses)]);
+    let following =
+        peers.exchange().follow(record.claims().rid, vec![(url.peer, addresses)], false);
     let open = Open { service, repo: record.claims().rid, protocol: VERSION.to_owned() };
     let failed = |reason: String| NodeError::Remote { url: url.to_string(), reason };
     let opened = peers.exchange().git(url.peer, &open).map_err(|e| failed(e.to_string()))?;

@@ -1,31 +1,42 @@
 //! The node as a peer: its identity, what it serves, what it announces, and the repositories that
 //! it reads from others.
 
+mod announce;
 mod book;
 mod directory;
+mod follows;
 mod git;
+mod lookup;
 mod peer_source;
+#[cfg(test)]
+mod tests;
 
 use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
 
+use crossbeam_channel::{Sender, bounded};
 use libp2p::kad::RecordKey;
 use libp2p::{Multiaddr, PeerId};
-use mega_storage::{RepoKey, Store, Visibility};
+use mega_storage::{Repo, RepoKey, Store};
 use tokio::runtime::{Builder, Runtime};
 
+use announce::Announcer;
 use book::StoreBook;
 pub use book::unix_now;
 use directory::RepoDirectory;
+use follows::{Follows, Upkeep};
 use git::PeerGit;
 pub use git::{PeerGitStream, open_git};
-pub(super) use peer_source::{PeerSource, bind, local_name, resolve};
+pub use lookup::Discovery;
+pub(super) use lookup::resolve;
+pub(super) use peer_source::{PeerSource, bind, local_name};
 
 use super::{Node, NodeError};
 use crate::swarm::exchange::{BULK, ExchangeOptions, GIT, Swarm, URGENT};
 use crate::swarm::identity::Identity;
 use crate::swarm::net::{Net, NetOptions, Profile, Reach, ValueCheck};
-use crate::swarm::record::{self, DhtKey, RepoRecord, providers_key};
+use crate::swarm::record::{self, DhtKey, RepoRecord, RepoSought};
 use crate::swarm::schedule::Rates;
 use crate::swarm::serve::{Answerer, UplinkLimits};
 
@@ -77,13 +88,18 @@ impl Default for SwarmOptions {
 pub struct NodeSwarm {
     identity: Arc<Identity>,
     directory: Arc<RepoDirectory>,
+    follows: Arc<Follows>,
+    serves: Arc<AtomicBool>,
     swarm: Swarm,
     listen_count: usize,
+    /// What looks after announcements and followed repositories ends with it.
+    _upkeep: Sender<()>,
     runtime: Option<Runtime>,
 }
 
 impl Drop for NodeSwarm {
     fn drop(&mut self) {
+        self.follows.end();
         if let Some(runtime) = self.runtime.take() {
             runtime.shutdown_background();
         }
@@ -99,7 +115,7 @@ impl ValueCheck for RecordCheck {
         let now = unix_now();
         let old = old.and_then(|old| record::check(old, now).ok());
         let highest = old.as_ref().map(RepoRecord::as_highest);
-        record::accept(new, &key, now, highest).is_ok()
+        record::accept_in_dht(new, &key, now, highest).is_ok()
     }
 }
 
@@ -141,11 +157,32 @@ impl NodeSwarm {
             runtime.block_on(net.ban(peer, left));
         }
         let swarm = Swarm::start(net, events, exchange)?;
+        let (kicks, kicked) = bounded(1);
+        let (upkeep, ended) = bounded(0);
+        let (follows, serves) = (Arc::new(Follows::new(kicks)), Arc::new(AtomicBool::new(false)));
+        let announcer = Announcer {
+            store: store.clone(),
+            directory: directory.clone(),
+            follows: follows.clone(),
+            net: swarm.net().clone(),
+            serves: serves.clone(),
+        };
+        start_thread("swarm-announce", move || announcer.run(&kicked))?;
+        let keeper = Upkeep {
+            store: store.clone(),
+            swarm: swarm.clone(),
+            directory: directory.clone(),
+            follows: follows.clone(),
+        };
+        start_thread("swarm-follow", move || keeper.run(&ended))?;
         Ok(Self {
             identity,
             directory,
+            follows,
+            serves,
             swarm,
             listen_count: options.listen.len(),
+            _upkeep: upkeep,
             runtime: Some(runtime),
         })
     }
@@ -182,31 +219,24 @@ impl NodeSwarm {
         &self.swarm
     }
 
-    /// Announces every public repository of the store. Blocks until the network knows of it; what
-    /// the DHT has then is its own matter.
+    /// Announces every public repository of the store from now on, each change of them, and the
+    /// copies of others' that are to be served on always.
+    pub fn announce(&self) {
+        self.serves.store(true, Ordering::Release);
+        self.follows.changed();
+    }
+
+    /// Finds out what the network knows of a repository. Blocks.
     ///
     /// # Errors
-    /// When the store cannot be read.
-    pub fn announce(&self, store: &Store) -> Result<usize, NodeError> {
-        let mut count = 0;
-        for repo in store.repos().list()? {
-            if repo.visibility != Visibility::Public {
-                continue;
-            }
-            let Some(record) = self.directory.own_record(&repo)? else { continue };
-            let claims = record.claims();
-            let (rid, slot) = (claims.rid, claims.slot());
-            let net = self.swarm.net().clone();
-            let value = record.bytes().to_vec();
-            self.swarm.net().runtime().block_on(net.provide(key_of(&providers_key(&rid))));
-            self.swarm.net().runtime().spawn(async move {
-                if let Err(error) = net.put(key_of(&slot.key()), value).await {
-                    tracing::debug!(%error, "a record is not in the DHT yet");
-                }
-            });
-            count += 1;
-        }
-        Ok(count)
+    /// When nobody knows of it, or the store cannot be read.
+    pub fn discover(&self, store: &Store, sought: &RepoSought) -> Result<Discovery, NodeError> {
+        lookup::discover(store, self, sought)
+    }
+
+    /// Whether the last that was heard of a copy's origin is that everybody may read it there.
+    pub(super) fn is_public_there(&self, repo: &Repo) -> Result<bool, NodeError> {
+        Ok(self.directory.followed_is_public(repo)?)
     }
 
     /// The key by which peers know a repository; `None` when it has none yet.
@@ -219,6 +249,25 @@ impl NodeSwarm {
         repo: mega_storage::RepoId,
     ) -> Result<Option<RepoKey>, NodeError> {
         Ok(store.swarm().repo(repo)?.map(|known| known.rid))
+    }
+}
+
+fn start_thread(name: &str, run: impl FnOnce() + Send + 'static) -> Result<(), NodeError> {
+    let thread = std::thread::Builder::new().name(name.to_owned()).spawn(run);
+    thread.map(|_| ()).map_err(|error| NodeError::io("starting threads for the swarm", error))
+}
+
+/// The record of a repository here as peers get it: this store's own, or of one that is a copy the
+/// last that its publisher signed; `None` when that has ended.
+///
+/// # Errors
+/// When the store cannot be read.
+pub fn repo_record(node: &Node, repo: &Repo) -> Result<Option<RepoRecord>, NodeError> {
+    let identity = Arc::new(Identity::open_or_create(node.store.path())?);
+    let directory = RepoDirectory::new(&node.store, &identity);
+    match repo.partial {
+        true => Ok(directory.followed_record(repo)?),
+        false => directory.own_record(repo),
     }
 }
 

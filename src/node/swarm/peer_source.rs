@@ -1,21 +1,27 @@
 //! A repository at a peer, as a source that a repository here is filled from.
 
-use std::sync::Arc;
+use std::sync::{Arc, OnceLock};
 use std::time::Duration;
 
 use libp2p::PeerId;
 use mega_storage::{
-    ChunkSource, NameError, ObjectSource, Repo, RepoKey, RepoName, SourceResult, Store, SwarmRepo,
+    ChunkSource, NameError, ObjectSource, ReadThrough, RefName, Repo, RepoKey, RepoName,
+    SourceError, SourceResult, Store, SwarmRepo,
 };
 
-use super::NodeSwarm;
 use super::book::{StoreBook, unix_now};
+use super::follows::{Follow, REF_PAGES, digest_of};
+use super::{NodeSwarm, lookup};
 use crate::http::client::RemoteRef;
 use crate::node::NodeError;
-use crate::swarm::exchange::Following;
-use crate::swarm::fetcher::Fetcher;
-use crate::swarm::record::{self, RepoRecord, peer_bytes};
-use crate::swarm::wire::{Reply, Request};
+use crate::swarm::exchange::Swarm;
+use crate::swarm::fetcher::{Fetcher, FurtherPeers};
+use crate::swarm::net::NetError;
+use crate::swarm::record::{self, RepoRecord, Slot, peer_bytes};
+use crate::swarm::wire::RefLine;
+
+/// Peers after the first that are asked for objects which those before do not have.
+const FURTHER_PEERS: usize = 3;
 
 /// What the copy here of a peer's repository is called.
 pub(in crate::node) fn local_name(peer: &PeerId, name: &RepoName) -> Result<RepoName, NameError> {
@@ -23,96 +29,127 @@ pub(in crate::node) fn local_name(peer: &PeerId, name: &RepoName) -> Result<Repo
     RepoName::new(&format!("{peer}{joint}{name}"))
 }
 
-/// One repository, read from peers for as long as this is held.
+/// How long whoever serves a repository is waited for when its publisher is away.
+const FIRST_PEER_TIME: Duration = Duration::from_secs(10);
+
+/// One repository, read from peers.
 pub(in crate::node) struct PeerSource {
-    fetcher: Arc<Fetcher>,
-    name: String,
-    _following: Following,
+    follow: Arc<Follow>,
+    store: Store,
+    swarm: Swarm,
+    rid: RepoKey,
+    shown: String,
 }
 
 impl PeerSource {
-    /// Reads the repository of this key; `peer` is asked for it first.
+    /// Reads the repository of this key, of which `repo` is the copy here; `peer`, its publisher,
+    /// is asked for it first, and others that the DHT names when it is public.
     pub(in crate::node) fn new(
         store: &Store,
         swarm: &NodeSwarm,
         peer: PeerId,
         rid: RepoKey,
-        name: &str,
+        repo: &Repo,
         wait: Duration,
     ) -> Result<Self, NodeError> {
+        let shown = repo.origin.clone().unwrap_or_default();
         let addresses = StoreBook::addresses(store, &peer)?;
-        let following = swarm.exchange().follow(rid, vec![(peer, addresses)]);
-        let fetcher = Arc::new(Fetcher::new(swarm.exchange(), rid, name.to_owned(), wait));
-        Ok(Self { fetcher, name: name.to_owned(), _following: following })
+        let is_public = swarm.is_public_there(repo)?;
+        let exchange = swarm.exchange().clone();
+        let follow = Arc::new(Follow {
+            repo: repo.clone(),
+            peer,
+            fetcher: Arc::new(Fetcher::new(&exchange, rid, peer, shown.clone(), wait)),
+            through: OnceLock::new(),
+            _following: exchange.follow(rid, vec![(peer, addresses)], is_public),
+        });
+        swarm.follows.add(follow.clone());
+        Ok(Self { follow, store: store.clone(), swarm: exchange, rid, shown })
     }
 
-    pub(in crate::node) fn refs(
-        &self,
-        names: &[mega_storage::RefName],
-    ) -> SourceResult<Vec<RemoteRef>> {
-        let mut asked = vec![mega_storage::RefName::head()];
+    /// Notes who reads: it is followed, and may be served on, for as long as that is there.
+    pub(in crate::node) fn read_by(&self, swarm: &NodeSwarm, through: &Arc<ReadThrough>) {
+        let _ = self.follow.through.set(Arc::downgrade(through));
+        swarm.follows.changed();
+    }
+
+    pub(in crate::node) fn refs(&self, names: &[RefName]) -> SourceResult<Vec<RemoteRef>> {
+        let mut asked = vec![RefName::head()];
         asked.extend(names.iter().cloned());
         asked.sort();
         asked.dedup();
-        let Some(lines) = self.fetcher.refs(&asked)? else {
+        let peer = self.follow.peer;
+        let addresses = StoreBook::addresses(&self.store, &peer).unwrap_or_default();
+        let connect = self.swarm.net().connect(peer, addresses);
+        let lines = match self.swarm.net().runtime().block_on(connect) {
+            Ok(()) => self.follow.fetcher.refs_of(peer, &asked, usize::MAX)?,
+            Err(error) => self.refs_of_others(&asked, names, &error)?,
+        };
+        let Some(lines) = lines else {
             let reason = "it has no such repository, or does not show it".to_owned();
-            return Err(mega_storage::SourceError::Refused { reason });
+            return Err(SourceError::Refused { reason });
         };
-        let line = |line: crate::swarm::wire::RefLine| RemoteRef {
-            name: line.name,
-            id: line.id,
-            target: line.target,
-        };
+        let line = |line: RefLine| RemoteRef { name: line.name, id: line.id, target: line.target };
         Ok(lines.into_iter().map(line).collect())
     }
 
-    pub(in crate::node) fn shown(&self) -> String {
-        self.name.clone()
+    /// The references as others have them, while the publisher is away: all that they have must be
+    /// what its signed record says. Else there is the commit that the record itself names.
+    fn refs_of_others(
+        &self,
+        asked: &[RefName],
+        names: &[RefName],
+        error: &NetError,
+    ) -> SourceResult<Option<Vec<RefLine>>> {
+        let away = || SourceError::Unreachable { reason: error.to_string() };
+        let record = self.newest_record().map_err(|error| {
+            tracing::debug!(%error, "no record");
+            away()
+        })?;
+        let record = record.filter(|record| record.claims().is_public).ok_or_else(away)?;
+        let claims = record.claims();
+        for peer in self.follow.fetcher.ready(FIRST_PEER_TIME) {
+            match self.follow.fetcher.refs_of(peer, &[], REF_PAGES) {
+                Ok(Some(mut lines)) if digest_of(&lines) == Some(claims.refs) => {
+                    lines.retain(|line| asked.binary_search(&line.name).is_ok());
+                    return Ok(Some(lines));
+                }
+                Ok(_) => {}
+                Err(error) => tracing::debug!(%peer, %error, "references"),
+            }
+        }
+        match claims.head {
+            Some(head) if names.contains(&RefName::head()) => {
+                Ok(Some(vec![RefLine { name: RefName::head(), id: Some(head), target: None }]))
+            }
+            _ => Err(away()),
+        }
     }
 
-    pub(in crate::node) fn objects(&self) -> Arc<dyn ObjectSource> {
-        self.fetcher.clone()
+    /// The newest record that the DHT has, or that was seen before.
+    fn newest_record(&self) -> Result<Option<RepoRecord>, NodeError> {
+        let slot = Slot { rid: self.rid, publisher: self.follow.peer };
+        match lookup::search(&self.store, &self.swarm, &slot.key())? {
+            Some(record) => Ok(Some(record)),
+            None => Ok(record::remembered(self.store.swarm(), &slot, unix_now())?),
+        }
+    }
+
+    pub(in crate::node) fn shown(&self) -> String {
+        self.shown.clone()
+    }
+
+    /// All peers, and once more those after the first ones: each may have a part.
+    pub(in crate::node) fn objects(&self) -> Vec<Arc<dyn ObjectSource>> {
+        let fetcher = &self.follow.fetcher;
+        let further = (1..=FURTHER_PEERS).map(|skip| FurtherPeers::new(fetcher, skip));
+        let further = further.map(|peers| Arc::new(peers) as Arc<dyn ObjectSource>);
+        std::iter::once(fetcher.clone() as Arc<dyn ObjectSource>).chain(further).collect()
     }
 
     pub(in crate::node) fn chunks(&self) -> Arc<dyn ChunkSource> {
-        self.fetcher.clone()
+        self.follow.fetcher.clone()
     }
-}
-
-/// Asks a peer for the record of what it calls `name`, and holds it to every rule.
-pub(in crate::node) fn resolve(
-    store: &Store,
-    swarm: &NodeSwarm,
-    peer: PeerId,
-    name: &RepoName,
-) -> Result<RepoRecord, NodeError> {
-    let shown = format!("p2p://{peer}/repo/{name}");
-    let failed = |reason: String| NodeError::Remote { url: shown.clone(), reason };
-    let addresses = StoreBook::addresses(store, &peer)?;
-    let exchange = swarm.exchange();
-    let _following = exchange.follow(RepoKey::ANY, vec![(peer, addresses)]);
-    let runtime = exchange.net().runtime().clone();
-    runtime
-        .block_on(exchange.net().connect(peer, Vec::new()))
-        .map_err(|e| failed(e.to_string()))?;
-    let request = Request::Resolve { name: name.clone() };
-    let reply = exchange.call(peer, request).map_err(|e| failed(e.to_string()))?;
-    let bytes = match reply {
-        Reply::Record(bytes) => bytes,
-        Reply::NotFound => {
-            return Err(failed("it has no such repository, or does not show it".to_owned()));
-        }
-        other => return Err(failed(format!("it answered {}", other.kind()))),
-    };
-    let now = unix_now();
-    let record = record::check(&bytes, now).map_err(|e| failed(e.to_string()))?;
-    let claims = record.claims();
-    if claims.publisher != peer || claims.current_name() != name {
-        return Err(failed("it answered with the record of another repository".to_owned()));
-    }
-    let slot = claims.slot();
-    let choice = record::take_in(store.swarm(), &slot, [&bytes[..]], now, true)?;
-    choice.record.ok_or_else(|| failed("its record is older than one seen before".to_owned()))
 }
 
 /// Notes that a repository here is filled from the one that a record is of.
@@ -129,5 +166,6 @@ pub(in crate::node) fn bind(
         name: claims.name.clone(),
     };
     store.swarm().bind(repo.id, &identity)?;
+    record::take_in(store.swarm(), &claims.slot(), [record.bytes()], unix_now(), true)?;
     Ok(())
 }

@@ -40,6 +40,8 @@ pub(super) enum Message {
     Follow {
         repo: RepoKey,
         peers: Vec<(PeerId, Vec<Multiaddr>)>,
+        /// Others are looked for in the DHT.
+        is_public: bool,
     },
     /// One reader less.
     Unfollow {

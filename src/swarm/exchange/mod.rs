@@ -180,9 +180,15 @@ impl Swarm {
         self.net.runtime().block_on(work)
     }
 
-    /// Reads a repository from peers, until the guard goes: these, and those that are found.
-    pub fn follow(&self, repo: RepoKey, peers: Vec<(PeerId, Vec<Multiaddr>)>) -> Following {
-        self.tell(Message::Follow { repo, peers });
+    /// Reads a repository from peers, until the guard goes: from these and, of one that is public,
+    /// from those that the DHT knows now and later. Of others the DHT is asked nothing.
+    pub fn follow(
+        &self,
+        repo: RepoKey,
+        peers: Vec<(PeerId, Vec<Multiaddr>)>,
+        is_public: bool,
+    ) -> Following {
+        self.tell(Message::Follow { repo, peers, is_public });
         Following { swarm: self.clone(), repo }
     }
 

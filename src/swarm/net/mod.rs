@@ -249,6 +249,7 @@ enum Command {
     Unprovide(RecordKey),
     Providers(RecordKey, mpsc::Sender<PeerId>),
     Put(RecordKey, Vec<u8>, oneshot::Sender<Result<(), NetError>>),
+    Unput(RecordKey),
     Get(RecordKey, mpsc::Sender<Vec<u8>>),
     Ban(PeerId, Duration),
     Peers(oneshot::Sender<Vec<NetPeer>>),
@@ -343,12 +344,18 @@ impl Net {
         peers
     }
 
-    /// Puts a value into the DHT, and keeps it there until another one takes its place.
+    /// Puts a value into the DHT, and keeps it there until another one takes its place. When nobody
+    /// takes it now, that is an error, and it is tried again all the same.
     ///
     /// # Errors
     /// [`NetError::Dht`], [`NetError::Stopped`].
     pub async fn put(&self, key: RecordKey, value: Vec<u8>) -> Result<(), NetError> {
         self.ask(|reply| Command::Put(key, value, reply)).await?
+    }
+
+    /// Puts it there no more. Other nodes have it until its life ends.
+    pub async fn unput(&self, key: RecordKey) {
+        let _ = self.commands.send(Command::Unput(key)).await;
     }
 
     /// All values under `key` that nodes have, as they come; not checked. The channel ends with

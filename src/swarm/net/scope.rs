@@ -4,9 +4,12 @@
 //! in leads nowhere, or to somebody else, so an address is kept only when it reaches at least as
 //! far as the way on which it was heard.
 
-use libp2p::Multiaddr;
-use libp2p::multiaddr::Protocol;
 use std::net::{Ipv4Addr, Ipv6Addr};
+
+use libp2p::kad::ProviderRecord;
+use libp2p::multiaddr::Protocol;
+use libp2p::swarm::DialError;
+use libp2p::{Multiaddr, PeerId};
 
 /// How far an address reaches.
 #[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Debug)]
@@ -71,6 +74,33 @@ pub fn is_useful(address: &Multiaddr, via: Scope) -> bool {
 /// Whether an address leads through a relay.
 pub fn is_relayed(address: &Multiaddr) -> bool {
     address.iter().any(|part| part == Protocol::P2pCircuit)
+}
+
+/// Whether an address leads through that peer.
+pub(super) fn names(address: &Multiaddr, peer: &PeerId) -> bool {
+    address.iter().any(|part| part == Protocol::P2p(*peer))
+}
+
+/// Without addresses that lead nowhere. Which of the others can be reached, who asks knows best.
+pub(super) fn useful_only(mut record: ProviderRecord) -> ProviderRecord {
+    record.addresses.retain(|address| is_useful(address, Scope::Machine));
+    record
+}
+
+/// A failed dial in one line.
+pub(super) fn shown(error: &DialError) -> String {
+    match error {
+        DialError::NoAddresses => "no address of it is known".to_owned(),
+        DialError::Transport(tried) => {
+            let tried: Vec<String> =
+                tried.iter().map(|(address, error)| format!("{address}: {error}")).collect();
+            tried.join("; ")
+        }
+        DialError::WrongPeerId { obtained, address } => {
+            format!("at {address} is another peer, {obtained}")
+        }
+        other => other.to_string(),
+    }
 }
 
 #[cfg(test)]

@@ -9,8 +9,8 @@ use libp2p::futures::StreamExt;
 use libp2p::identity::Keypair;
 use libp2p::kad::store::RecordStore;
 use libp2p::kad::{
-    self, GetClosestPeersError, GetProvidersOk, GetRecordOk, InboundRequest, ProviderRecord,
-    QueryId, QueryResult, Quorum, Record, RecordKey,
+    self, GetClosestPeersError, GetProvidersOk, GetRecordOk, InboundRequest, QueryId, QueryResult,
+    Quorum, Record, RecordKey,
 };
 use libp2p::multiaddr::Protocol;
 use libp2p::swarm::dial_opts::{DialOpts, PeerCondition};
@@ -22,7 +22,7 @@ use super::announce::Announcements;
 use super::behaviour::{Behaviour, BehaviourEvent, build};
 use super::limits::ANNOUNCEMENTS_AT_ONCE;
 use super::peers::Peers;
-use super::scope::{Scope, is_relayed, is_useful, scope_of};
+use super::scope::{Scope, is_relayed, is_useful, names, scope_of, shown, useful_only};
 use super::{Command, NetError, NetEvent, NetOptions, NetSelf, Reach, ValueCheck};
 
 /// How often what has no event of its own is looked after.
@@ -43,7 +43,7 @@ enum Query {
     Providers(mpsc::Sender<PeerId>, HashSet<PeerId>),
     Values(mpsc::Sender<Vec<u8>>),
     Announce(RecordKey),
-    Put(Option<oneshot::Sender<Result<(), NetError>>>),
+    Put(RecordKey, Option<oneshot::Sender<Result<(), NetError>>>),
     Addresses(PeerId),
 }
 
@@ -60,6 +60,8 @@ pub(super) struct Task {
     values: Announcements,
     own_values: HashMap<RecordKey, Vec<u8>>,
     announced: HashSet<RecordKey>,
+    /// Values that no other node has taken yet.
+    homeless: HashSet<RecordKey>,
     relays: HashSet<PeerId>,
     asked_relays: HashSet<PeerId>,
     started: Instant,
@@ -100,6 +102,7 @@ impl Task {
             values: Announcements::default(),
             own_values: HashMap::new(),
             announced: HashSet::new(),
+            homeless: HashSet::new(),
             relays: HashSet::new(),
             asked_relays: HashSet::new(),
             started: now,
@@ -163,6 +166,12 @@ impl Task {
                 self.keys.remove(&key);
                 self.announced.remove(&key);
                 self.swarm.behaviour_mut().kad.stop_providing(&key);
+            }
+            Command::Unput(key) => {
+                self.values.remove(&key);
+                self.own_values.remove(&key);
+                self.homeless.remove(&key);
+                self.swarm.behaviour_mut().kad.remove_record(&key);
             }
             Command::Providers(..) | Command::Get(..) | Command::Put(..) => {
                 match self.table_len() {
@@ -230,12 +239,21 @@ impl Task {
         let mut record = Record::new(key.clone(), value.clone());
         record.publisher = Some(*self.swarm.local_peer_id());
         match self.swarm.behaviour_mut().kad.put_record(record, Quorum::One) {
-            Ok(id) => self.note(id, Query::Put(reply)),
+            Ok(id) => self.note(id, Query::Put(key, reply)),
             Err(error) => {
+                self.put_failed(key);
                 if let Some(reply) = reply {
                     let _ = reply.send(Err(NetError::Dht { reason: error.to_string() }));
                 }
             }
+        }
+    }
+
+    /// Tries again in a while, or when the first node is known.
+    fn put_failed(&mut self, key: RecordKey) {
+        if self.own_values.contains_key(&key) {
+            self.values.again(&key, Instant::now() + RETRY);
+            self.homeless.insert(key);
         }
     }
 
@@ -402,6 +420,9 @@ impl Task {
                 for (_, command) in std::mem::take(&mut self.early) {
                     self.query(command);
                 }
+                for key in self.homeless.drain() {
+                    self.values.again(&key, Instant::now());
+                }
             }
             _ => {}
         }
@@ -454,7 +475,12 @@ impl Task {
                 let _ = found.try_send(found_record.record.value);
             }
             (Some(Query::Put(..)), QueryResult::PutRecord(result)) => {
-                if let Some(Query::Put(Some(reply))) = self.queries.remove(&id) {
+                let Some(Query::Put(key, reply)) = self.queries.remove(&id) else { return };
+                match &result {
+                    Ok(_) => drop(self.homeless.remove(&key)),
+                    Err(_) => self.put_failed(key),
+                }
+                if let Some(reply) = reply {
                     let told = result.map(|_| ());
                     let _ = reply.send(told.map_err(|e| NetError::Dht { reason: e.to_string() }));
                 }
@@ -555,32 +581,5 @@ impl Task {
                 tracing::debug!(%peer, %error, "a relay was not asked");
             }
         }
-    }
-}
-
-/// Whether an address leads through that peer.
-fn names(address: &Multiaddr, peer: &PeerId) -> bool {
-    address.iter().any(|part| part == Protocol::P2p(*peer))
-}
-
-/// Without addresses that lead nowhere. Which of the others can be reached, who asks knows best.
-fn useful_only(mut record: ProviderRecord) -> ProviderRecord {
-    record.addresses.retain(|address| is_useful(address, Scope::Machine));
-    record
-}
-
-/// A failed dial in one line.
-fn shown(error: &DialError) -> String {
-    match error {
-        DialError::NoAddresses => "no address of it is known".to_owned(),
-        DialError::Transport(tried) => {
-            let tried: Vec<String> =
-                tried.iter().map(|(address, error)| format!("{address}: {error}")).collect();
-            tried.join("; ")
-        }
-        DialError::WrongPeerId { obtained, address } => {
-            format!("at {address} is another peer, {obtained}")
-        }
-        other => other.to_string(),
     }
 }

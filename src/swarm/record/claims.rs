@@ -1,9 +1,9 @@
 //! What a record says, as types; nothing here has been proven.
 
 use libp2p::{Multiaddr, PeerId};
-use mega_storage::{ObjectId, RepoKey, RepoName, RepoNonce};
+use mega_storage::{DhtKey, ObjectId, RepoKey, RepoName, RepoNonce};
 
-use super::key::{Slot, repo_key};
+use super::key::{Slot, name_key, repo_key};
 use super::refs::RefsDigest;
 
 /// Most forks that a record names.
@@ -34,6 +34,9 @@ pub struct RecordClaims {
     pub issued_unix: u64,
     /// Until when it holds, in seconds since 1970.
     pub eol_unix: u64,
+    /// Everybody may read it at its publisher: only then may others serve it on, and only then is
+    /// its record in the DHT.
+    pub is_public: bool,
     /// Where the publisher can be reached.
     pub addresses: Vec<Multiaddr>,
     /// Forks that the publisher knows of: a hint.
@@ -57,6 +60,12 @@ impl RecordClaims {
     /// Where the record belongs.
     pub fn slot(&self) -> Slot {
         Slot { rid: self.rid, publisher: self.publisher }
+    }
+
+    /// Whether this is where the record belongs: its slot's place, or that of the name which its
+    /// publisher gives it.
+    pub fn belongs_at(&self, key: &DhtKey) -> bool {
+        self.slot().key() == *key || name_key(&self.publisher, self.current_name()) == *key
     }
 
     /// What its publisher calls the repository.

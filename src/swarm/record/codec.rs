@@ -59,6 +59,9 @@ struct ClaimsForm {
     seq: u64,
     issued: u64,
     eol: u64,
+    /// There when it is true, as all that is optional.
+    #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+    public: bool,
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     addrs: Vec<ByteBuf>,
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
@@ -96,6 +99,7 @@ pub(super) fn encode_claims(claims: &RecordClaims) -> Vec<u8> {
         seq: claims.seq,
         issued: claims.issued_unix,
         eol: claims.eol_unix,
+        public: claims.is_public,
         addrs: claims.addresses.iter().map(|addr| ByteBuf::from(addr.to_vec())).collect(),
         forks: forks.collect(),
     })
@@ -156,6 +160,7 @@ fn claims(form: ClaimsForm) -> Result<RecordClaims, RecordError> {
         seq: form.seq,
         issued_unix: form.issued,
         eol_unix: form.eol,
+        is_public: form.public,
         addresses: form.addrs.into_iter().map(address).collect::<Result<_, _>>()?,
         forks: form.forks.into_iter().map(fork).collect::<Result<_, _>>()?,
     })

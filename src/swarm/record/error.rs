@@ -63,6 +63,14 @@ pub enum RecordError {
         /// The publisher.
         publisher: PeerId,
     },
+    /// It is of a repository that not everybody may read: it has no place in the DHT.
+    #[error("the record of {rid} by {publisher} does not say that everybody may read it")]
+    NotPublic {
+        /// The repository.
+        rid: RepoKey,
+        /// The publisher.
+        publisher: PeerId,
+    },
     /// A peer id that does not hold an ed25519 key: nothing of it can be checked.
     #[error("the id of the record's {role}, {peer}, does not hold an ed25519 key")]
     NoKey {

@@ -5,6 +5,7 @@
 //! record of a publisher    "mega/record/1" || rid || publisher's peer id
 //! providers of one         "mega/prov/1"   || rid
 //! publishers of one        "mega/forks/1"  || rid
+//! record by name           "mega/name/1"   || publisher's peer id || name that it gives
 //! providers of a file      "mega/file/1"   || its SHA-256
 //! ```
 //!
@@ -33,6 +34,12 @@ impl Slot {
         let publisher = self.publisher.to_bytes();
         DhtKey::from_bytes(sha256(b"mega/record/1", &[self.rid.as_bytes(), &publisher]))
     }
+}
+
+/// Where the record of what `publisher` calls `name` lies, for those who know no more of it. Nobody
+/// else's record belongs there: it is in its publisher's signed words that it has this name.
+pub fn name_key(publisher: &PeerId, name: &RepoName) -> DhtKey {
+    DhtKey::from_bytes(sha256(b"mega/name/1", &[&publisher.to_bytes(), name.as_str().as_bytes()]))
 }
 
 /// The id of the repository that `origin` made under this name with this nonce.

@@ -104,6 +104,32 @@ pub fn accept(
     Ok(record)
 }
 
+/// Takes a record as a node of the DHT keeps it at `key`: a public repository's, at its slot's
+/// place or at that of its name, no older than `old`, which lies there. Of two repositories that
+/// had the name one after the other, the one that was signed as the higher number is the later.
+///
+/// # Errors
+/// The first rule that it breaks.
+pub fn accept_in_dht(
+    bytes: &[u8],
+    key: &DhtKey,
+    now_unix: u64,
+    old: Option<Highest<'_>>,
+) -> Result<RepoRecord, RecordError> {
+    let unchecked = decode_record(bytes)?;
+    let claims = &unchecked.claims;
+    let (rid, publisher) = (claims.rid, claims.publisher);
+    if !claims.belongs_at(key) {
+        return Err(RecordError::WrongKey { rid, publisher });
+    }
+    if !claims.is_public {
+        return Err(RecordError::NotPublic { rid, publisher });
+    }
+    let record = check_decoded(unchecked, bytes, now_unix)?;
+    check_newest(&record, old)?;
+    Ok(record)
+}
+
 /// Takes a record of which nothing was known before: the answer of a peer that was asked by name.
 /// Who goes on with it holds it to what was seen by [`super::take_in`].
 ///

@@ -2,8 +2,10 @@
 //!
 //! A question names a repository, and whoever asks must be let into it ([`PeerRights`]): a public
 //! one lets everybody in, a mesh one the peers that this store knows as its mesh, and each lets in
-//! the peers that its settings name. Only then is anything of it looked at. From there each link is
-//! checked: repository to reference to object, repository to file to the chunk at an offset.
+//! the peers that its settings name. A copy of what is public at another peer lets everybody in
+//! while it is served on ([`Directory::serves_on`]). Only then is anything of it looked at. From
+//! there each link is checked: repository to reference to object, repository to file to the chunk
+//! at an offset.
 //!
 //! Invariants:
 //! - What is absent, not allowed and not ours is answered alike, by NOT_FOUND, after the same
@@ -33,7 +35,9 @@ use std::ops::ControlFlow;
 use std::sync::Arc;
 
 use bytes::Bytes;
-use mega_storage::{Progress, ReadableObjects, Repo, RepoId, RepoSettings, Store, StoreError};
+use mega_storage::{
+    Progress, ReadableObjects, Repo, RepoId, RepoSettings, SeedPolicy, Store, StoreError,
+};
 use parking_lot::Mutex;
 
 use super::wire::{Reply, RepoKey, Request};
@@ -60,6 +64,10 @@ pub trait Directory: Send + Sync {
     /// # Errors
     /// When it cannot be made.
     fn record(&self, repo: &Repo) -> Result<Option<Bytes>, StoreError>;
+
+    /// Whether this copy of another peer's repository is served on: it is public there, and the
+    /// owner of this store wants it. Quick, whatever is asked for.
+    fn serves_on(&self, repo: RepoId) -> bool;
 }
 
 /// The number of no repository: what may not be read is looked for here.
@@ -198,8 +206,10 @@ impl Answerer {
     fn let_in(&self, asker: &Asker, repo: Option<Repo>) -> Result<Option<Seen>, StoreError> {
         let id = repo.as_ref().map_or(NOBODY, |repo| repo.id);
         let settings = self.store.settings(id)?;
+        let serves_on = self.directory.serves_on(id) && settings.seed() != SeedPolicy::Never;
         let seen = repo.map(|repo| Seen { repo, settings });
-        Ok(seen.filter(|seen| asker.rights(&seen.repo, &seen.settings) >= PeerRights::Read))
+        let is_let_in = |seen: &Seen| asker.rights(&seen.repo, &seen.settings) >= PeerRights::Read;
+        Ok(seen.filter(|seen| serves_on || is_let_in(seen)))
     }
 
     /// Which objects of a repository may be read by id.

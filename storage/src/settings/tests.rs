@@ -121,6 +121,22 @@ fn peers_are_let_in_by_their_ids() {
 }
 
 #[test]
+fn a_copy_is_served_on_while_it_is_mounted_unless_it_is_said_otherwise() {
+    assert_eq!(RepoSettings::default().seed(), SeedPolicy::Mounted);
+    for (text, policy) in [
+        ("always", SeedPolicy::Always),
+        ("Mounted", SeedPolicy::Mounted),
+        ("never", SeedPolicy::Never),
+    ] {
+        let set = settings(&[("Swarm.Seed", text)]).expect("understood");
+        assert_eq!(set.seed(), policy);
+    }
+    for wrong in ["", "yes", "sometimes"] {
+        assert!(settings(&[("swarm.seed", wrong)]).is_err(), "{wrong}");
+    }
+}
+
+#[test]
 fn settings_are_kept_copied_and_deleted() {
     let dir = tempfile::tempdir().expect("a directory");
     let path = dir.path().join("s");

@@ -3,7 +3,7 @@
 use crate::name::REF_NAME_LEN_MAX;
 
 /// Every key but `receive.fsck.<id>`, as it is shown.
-const KEYS: [&str; 15] = [
+const KEYS: [&str; 16] = [
     "receive.denyDeleteCurrent",
     "receive.denyDeletes",
     "receive.denyNonFastForwards",
@@ -16,6 +16,7 @@ const KEYS: [&str; 15] = [
     "receive.quota",
     "swarm.allowRead",
     "swarm.allowWrite",
+    "swarm.seed",
     "transfer.hideRefs",
     "uploadpack.advertiseBundleURIs",
     "uploadpack.hideRefs",
@@ -45,6 +46,29 @@ impl FsckLevel {
             "ignore" => Some(Self::Ignore),
             "warn" => Some(Self::Warn),
             "error" => Some(Self::Error),
+            _ => None,
+        }
+    }
+}
+
+/// When a copy of a peer's public repository is served on to others.
+#[derive(Clone, Copy, PartialEq, Eq, Debug, Default)]
+pub enum SeedPolicy {
+    /// While it is mounted, and whenever this store serves peers.
+    Always,
+    /// While it is mounted.
+    #[default]
+    Mounted,
+    /// Never.
+    Never,
+}
+
+impl SeedPolicy {
+    pub(super) fn parse(text: &str) -> Option<Self> {
+        match text.to_ascii_lowercase().as_str() {
+            "always" => Some(Self::Always),
+            "mounted" => Some(Self::Mounted),
+            "never" => Some(Self::Never),
             _ => None,
         }
     }

@@ -1,6 +1,6 @@
 //! Peers, their connections, and the streams to and from them.
 
-use std::time::Instant;
+use std::time::{Duration, Instant};
 
 use libp2p::kad::RecordKey;
 use libp2p::{Multiaddr, PeerId, Stream, StreamProtocol};
@@ -21,8 +21,15 @@ use crate::swarm::serve;
 use crate::swarm::wire::Request;
 
 impl Conductor {
-    pub(super) fn follow(&mut self, repo: RepoKey, peers: Vec<(PeerId, Vec<Multiaddr>)>) {
-        self.followed.entry(repo).or_default().readers += 1;
+    pub(super) fn follow(
+        &mut self,
+        repo: RepoKey,
+        peers: Vec<(PeerId, Vec<Multiaddr>)>,
+        is_public: bool,
+    ) {
+        let followed = self.followed.entry(repo).or_default();
+        followed.readers += 1;
+        followed.is_public |= is_public;
         for (peer, addresses) in peers {
             self.peers.add(peer, addresses.clone()).serves.insert(repo);
             self.reach(repo, peer, addresses);
@@ -129,10 +136,12 @@ impl Conductor {
     /// Looks for more peers that have a repository, or a file of it.
     pub(super) fn find(&mut self, repo: RepoKey, file: Option<FileId>) {
         let Some(followed) = self.followed.get_mut(&repo) else { return };
-        if repo == RepoKey::ANY {
+        if repo == RepoKey::ANY || !followed.is_public {
             return;
         }
-        followed.found_at = Some(Instant::now());
+        followed.find_count = followed.find_count.wrapping_add(1);
+        let pause = find_pause(&repo, followed.find_count);
+        followed.find_at = Some(Instant::now() + pause);
         let mut keys = vec![providers_key(&repo)];
         keys.extend(file.map(|file| file_key(&file)));
         for key in keys {
@@ -248,7 +257,7 @@ impl Conductor {
         let due: Vec<RepoKey> = self
             .followed
             .iter()
-            .filter(|(_, f)| f.found_at.is_none_or(|at| now >= at + FIND_AGAIN))
+            .filter(|(_, f)| f.is_public && f.find_at.is_none_or(|at| now >= at))
             .map(|(repo, _)| *repo)
             .collect();
         for repo in due {
@@ -311,4 +320,12 @@ impl Conductor {
             self.ban(peer, WRONG_TIME, &error);
         }
     }
+}
+
+/// Time to the next look for peers of a repository: spread, so that those who began together do not
+/// stay together.
+fn find_pause(repo: &RepoKey, count: u32) -> Duration {
+    let first = repo.as_bytes().first().copied().unwrap_or(0);
+    let spread = u32::from(first).wrapping_add(count.wrapping_mul(97)) % 103;
+    FIND_AGAIN * (205 + spread) / 256
 }

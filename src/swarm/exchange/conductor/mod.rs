@@ -54,7 +54,10 @@ struct Wanted {
 #[derive(Default)]
 struct Followed {
     readers: usize,
-    found_at: Option<Instant>,
+    /// The DHT is asked for those who serve it.
+    is_public: bool,
+    find_at: Option<Instant>,
+    find_count: u32,
 }
 
 /// What the conductor works with.
@@ -140,7 +143,7 @@ impl Conductor {
     pub(super) fn take(&mut self, message: Message) {
         match message {
             Message::Net(event) => self.network(event),
-            Message::Follow { repo, peers } => self.follow(repo, peers),
+            Message::Follow { repo, peers, is_public } => self.follow(repo, peers, is_public),
             Message::Unfollow { repo } => self.unfollow(repo),
             Message::Found { repo, peer } => self.found(repo, peer),
             Message::Want(want) => self.want(want),

@@ -9,6 +9,8 @@ use super::*;
 #[derive(Clone)]
 pub(super) enum Cbor {
     Null,
+    True,
+    False,
     Number(u64),
     Text(String),
     Bytes(Vec<u8>),
@@ -22,6 +24,8 @@ impl Serialize for Cbor {
     fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
         match self {
             Self::Null => serializer.serialize_none(),
+            Self::False => serializer.serialize_bool(false),
+            Self::True => serializer.serialize_bool(true),
             Self::Number(number) => serializer.serialize_u64(*number),
             Self::Text(text) => serializer.serialize_str(text),
             Self::Bytes(bytes) => serializer.serialize_bytes(bytes),
@@ -55,6 +59,9 @@ pub(super) fn fields(claims: &RecordClaims) -> Fields {
     ]);
     if let Some(head) = &claims.head {
         fields.insert("head", bytes(head.as_bytes()));
+    }
+    if claims.is_public {
+        fields.insert("public", Cbor::True);
     }
     if let Some(called) = &claims.called {
         fields.insert("called", Cbor::Text(called.to_string()));

@@ -47,6 +47,9 @@ fn ids_and_places() {
             "a57b65f3052db0c46cd89b3fadbfd1704abd8ea6730681f140f76706d347f547",
         ),
     ];
+    let at = name_key(&claims.publisher, &claims.name);
+    let hex = "bd931a514d4e1d5d1c09a01a33af5758d48f8f2742698adb83f9a49c2c33116a";
+    assert_eq!(format!("{at:?}"), hex);
     for (key, hex) in keys {
         assert_eq!(format!("{key:?}"), hex);
     }
@@ -57,8 +60,9 @@ fn ids_and_places() {
 fn fields_are_those_that_are_described() {
     let mut all = claims(&identity(7), &identity(7));
     all.called = Some(name("other"));
+    all.is_public = true;
     let mut few = all.clone();
-    (few.called, few.head) = (None, None);
+    (few.called, few.head, few.is_public) = (None, None, false);
     (few.addresses, few.forks) = (Vec::new(), Vec::new());
     for claims in [all, few] {
         assert_eq!(codec::encode_claims(&claims), cbor::encode(&Cbor::Map(cbor::fields(&claims))));

@@ -45,6 +45,7 @@ fn claims(origin: &Identity, publisher: &Identity) -> RecordClaims {
         seq: 5,
         issued_unix: NOW,
         eol_unix: NOW + 48 * 3600,
+        is_public: false,
         addresses: vec![address("/ip4/127.0.0.1/tcp/4001")],
         forks: vec![fork(8)],
     }

@@ -90,6 +90,39 @@ fn what_is_no_map_of_the_known_fields_is_refused() {
 }
 
 #[test]
+fn only_public_records_have_places_in_the_dht_and_only_their_own() {
+    let one = identity(7);
+    let in_dht = |record: &RepoRecord, key: &DhtKey, old: Option<&RepoRecord>| {
+        accept_in_dht(record.bytes(), key, NOW, old.map(RepoRecord::as_highest))
+    };
+    let public = signed(&one, |claims| claims.is_public = true);
+    let (slot, at_name) =
+        (public.claims().slot().key(), name_key(&one.peer_id(), &name("models/llama")));
+    for key in [slot, at_name] {
+        assert_eq!(in_dht(&public, &key, None).as_ref(), Ok(&public));
+        let hidden = signed(&one, |_| ());
+        let refused = in_dht(&hidden, &key, None);
+        assert!(matches!(refused, Err(RecordError::NotPublic { .. })), "{refused:?}");
+        let newer = signed(&one, |claims| (claims.is_public, claims.seq) = (true, 6));
+        assert_eq!(in_dht(&newer, &key, Some(&public)).as_ref(), Ok(&newer));
+        let replayed = in_dht(&public, &key, Some(&newer));
+        assert_eq!(replayed, Err(RecordError::Replayed { seq: 5, highest: 6 }));
+    }
+    // It has another name now; and another peer's repository of this name is elsewhere.
+    let renamed = signed(&one, |claims| {
+        (claims.is_public, claims.called) = (true, Some(name("other")));
+    });
+    let theirs = name_key(&identity(8).peer_id(), &name("models/llama"));
+    for (record, key) in
+        [(&renamed, at_name), (&public, theirs), (&public, providers_key(&public.claims().rid))]
+    {
+        let refused = in_dht(record, &key, None);
+        assert!(matches!(refused, Err(RecordError::WrongKey { .. })), "{refused:?}");
+    }
+    assert!(in_dht(&renamed, &name_key(&one.peer_id(), &name("other")), None).is_ok());
+}
+
+#[test]
 fn other_versions_are_refused_by_name_whatever_they_have() {
     for version in [0, 2, u64::MAX] {
         let bytes = with_fields(|fields| {
@@ -112,7 +145,8 @@ fn there_is_one_encoding_of_a_record() {
     let other_order = [&value[..1], &value[4..], &value[1..4]].concat();
     let null = with_fields(|fields| drop(fields.insert("called", Cbor::Null)));
     let empty = |key| with_fields(|fields| drop(fields.insert(key, Cbor::List(Vec::new()))));
-    let mut cases = vec![null, empty("addrs"), empty("forks")];
+    let not_public = with_fields(|fields| drop(fields.insert("public", Cbor::False)));
+    let mut cases = vec![null, not_public, empty("addrs"), empty("forks")];
     for value in [longer_number, longer_key, longer_map, other_order] {
         cases.push(envelope(&one, &value));
     }

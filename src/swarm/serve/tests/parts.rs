@@ -97,6 +97,16 @@ fn chunks_that_came_are_served_before_the_file_is_whole() {
     for question in questions(key(7)).into_iter().chain(questions(RepoKey::ANY)) {
         assert_eq!(ask(question), [Reply::NotFound], "it is private");
     }
+    // Served on, it is no more than what it is a copy of: nothing is told to who does not name it.
+    here.table.1.lock().push(repo.id);
+    let [have, chunks, ..] = questions(key(7));
+    assert!(matches!(ask(have)[..], [Reply::Have { held: Held::Runs(_), .. }]));
+    assert!(matches!(ask(chunks)[..], [Reply::Chunk { index: 2, .. }, Reply::End { .. }]));
+    for question in questions(RepoKey::ANY) {
+        assert_eq!(ask(question), [Reply::NotFound], "it is not this store's to show");
+    }
+    here.table.1.lock().clear();
+    assert_eq!(ask(questions(key(7))[0].clone()), [Reply::NotFound], "it is withdrawn");
     here.show("parts", Visibility::Public);
     for repo in [key(7), RepoKey::ANY] {
         let [have, chunks, manifest, files] = questions(repo);

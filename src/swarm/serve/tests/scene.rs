@@ -65,9 +65,9 @@ pub(super) fn noise(seed: u64, len: usize) -> Vec<u8> {
     out
 }
 
-/// A table of keys.
+/// A table of keys, and the copies that are served on.
 #[derive(Default)]
-pub(super) struct Table(pub(super) Mutex<HashMap<RepoKey, RepoId>>);
+pub(super) struct Table(pub(super) Mutex<HashMap<RepoKey, RepoId>>, pub(super) Mutex<Vec<RepoId>>);
 
 impl Directory for Table {
     fn repo(&self, key: &RepoKey) -> Result<Option<RepoId>, StoreError> {
@@ -76,6 +76,10 @@ impl Directory for Table {
 
     fn record(&self, repo: &Repo) -> Result<Option<Bytes>, StoreError> {
         Ok(Some(format!("the record of {}", repo.name).into()))
+    }
+
+    fn serves_on(&self, repo: RepoId) -> bool {
+        self.1.lock().contains(&repo)
     }
 }
 
