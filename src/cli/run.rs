@@ -6,7 +6,8 @@ use std::panic::{AssertUnwindSafe, catch_unwind};
 use super::exit;
 use super::output::{Done, Output};
 use super::{
-    BUG, cat, debug, export, file, import, ls, mount, peer, repo, stats, status, token, unmount,
+    BUG, cache, cat, debug, export, file, import, ls, mount, peer, pin, prefetch, repo, stats,
+    status, token, unmount,
 };
 use crate::control::{Call, Exit, Reply, Request};
 use crate::git::Git;
@@ -71,6 +72,9 @@ fn run(node: &Node, holder: Holder, call: &Call, out: &Output<'_>) -> Result<Don
         Request::Cat { repo, revision, path } => cat::answer(node, repo, revision, path, out),
         Request::Mount(call) => mount::answer(node, holder, call, git(), out),
         Request::Unmount { dir } => unmount::answer(node, dir, out),
+        Request::Prefetch(call) => prefetch::answer(node, call, git(), out),
+        Request::Pin { repo, remove } => pin::answer(node, repo, *remove, out),
+        Request::Cache(call) => cache::answer(node, call, out),
         Request::Status => status::answer(node, holder, out),
         Request::Stats { repo } => stats::answer(node, repo.as_deref(), out),
         Request::CatObject { id } => debug::answer_cat(node, id, out),

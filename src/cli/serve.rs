@@ -158,6 +158,7 @@ pub(super) fn run(args: &Args, context: &Context<'_>) -> Exit {
     if args.swarm {
         let joined = node.swarm(&args.swarm_options()).and_then(|swarm| {
             swarm.announce(node.store())?;
+            serving.show_swarm(swarm.clone());
             Ok(swarm)
         });
         match joined {

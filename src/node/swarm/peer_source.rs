@@ -54,7 +54,11 @@ impl PeerSource {
         asked.extend(names.iter().cloned());
         asked.sort();
         asked.dedup();
-        let Some(lines) = self.fetcher.refs(&asked)? else {
+        self.lines(&asked)
+    }
+
+    fn lines(&self, asked: &[mega_storage::RefName]) -> SourceResult<Vec<RemoteRef>> {
+        let Some(lines) = self.fetcher.refs(asked)? else {
             let reason = "it has no such repository, or does not show it".to_owned();
             return Err(mega_storage::SourceError::Refused { reason });
         };
@@ -64,6 +68,11 @@ impl PeerSource {
             target: line.target,
         };
         Ok(lines.into_iter().map(line).collect())
+    }
+
+    /// All references that it shows.
+    pub(in crate::node) fn all_refs(&self) -> SourceResult<Vec<RemoteRef>> {
+        self.lines(&[])
     }
 
     pub(in crate::node) fn shown(&self) -> String {
