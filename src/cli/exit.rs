@@ -78,6 +78,9 @@ pub(super) fn of_node(error: &NodeError) -> Exit {
         NodeError::RefWithoutObject { .. } => {
             Some("the source is damaged: 'git fsck' there says more".to_owned())
         }
+        NodeError::Remote { url, .. } if url.starts_with("p2p://") => {
+            Some("'mega-store peer list' shows which peers are reached".to_owned())
+        }
         NodeError::Remote { .. } => {
             Some("'git ls-remote URL' shows whether git can reach it".to_owned())
         }

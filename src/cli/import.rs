@@ -17,9 +17,10 @@ const LISTED_MAX: usize = 20;
 /// Take in a git repository with its LFS content
 ///
 /// SOURCE is a repository's directory (bare or not, with alternates, or any directory inside a
-/// checkout) or a URL that git can fetch: https, ssh, git, file, host:path, a bundle. All
-/// references and HEAD come along; submodules stay links. NAME is the source's last part without
-/// .git when it is not given; new repositories are private.
+/// checkout), a URL that git can fetch (https, ssh, git, file, host:path, a bundle), or a
+/// repository at a peer: p2p://PEER/repo/NAME, with @REV that branch or tag alone. All references
+/// and HEAD come along; submodules stay links. NAME is the source's last part without .git when it
+/// is not given; new repositories are private.
 ///
 /// Run it again to take in what is new. References that are gone from the source stay, unless
 /// --prune is given.
@@ -37,6 +38,7 @@ const LISTED_MAX: usize = 20;
 Examples:
   mega-store import ~/src/model
   mega-store import https://example.com/team/model.git team/model
+  mega-store import p2p://12D3KooW.../repo/team/model
   mega-store import --prune git@example.com:team/model.git    keep an exact mirror
 
 With --json the answer is one object: repo, created, packs, objects, new_objects,

@@ -5,6 +5,7 @@
 //! is shown. A request is done by the process that has the store open, by this one when there is
 //! none: see `reach`.
 
+mod cache;
 mod cat;
 mod completions;
 mod debug;
@@ -23,6 +24,8 @@ mod mount_helper;
 mod output;
 mod parse;
 mod peer;
+mod pin;
+mod prefetch;
 mod progress;
 mod reach;
 mod repo;
@@ -120,6 +123,9 @@ enum Verb {
     Cat(cat::Args),
     Mount(mount::Args),
     Unmount(unmount::Args),
+    Prefetch(prefetch::Args),
+    Pin(pin::Args),
+    Cache(cache::Args),
     Serve(serve::Args),
     #[command(subcommand)]
     Token(token::Verb),
@@ -181,6 +187,9 @@ fn run(cli: &Cli, location: &StoreLocation, terminal: &Terminal) -> Exit {
         Verb::File(verb) => reach::perform(&context, verb.request()),
         Verb::Ls(args) => reach::perform(&context, args.request()),
         Verb::Cat(args) => reach::perform(&context, args.request()),
+        Verb::Prefetch(args) => reach::perform(&context, args.request()),
+        Verb::Pin(args) => reach::perform(&context, args.request()),
+        Verb::Cache(args) => reach::perform(&context, args.request()),
         Verb::Serve(args) => serve::run(args, &context),
         Verb::Token(verb) => reach::perform(&context, verb.request()),
         Verb::Peer(verb) => reach::perform(&context, verb.request()),

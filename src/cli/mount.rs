@@ -13,7 +13,7 @@ use mega_fuse::{MountOptions, PlainCounts};
 use mega_storage::{FetchCounts, RepoName, StoreError};
 use serde::Serialize;
 
-use super::output::{Done, Output, name};
+use super::output::{Done, Output, name, size};
 use super::parse::{self, Spec};
 use super::reach::{self, Context, Reached};
 use super::run::Holder;
@@ -63,8 +63,9 @@ Examples:
   mega-store mount p2p://12D3KooW.../repo/team/model /mnt/model
   mega-store mount model /mnt/model --plain 40g
 
-With --json one object: repo, revision, commit, dir, lfs, allow_other, requests, fetched, plain
-{limit, copies, bytes, written, removed, opened}: the plain copies, of all mounts of the store.")]
+With --json one object: repo, revision, commit, dir, lfs, allow_other, requests, origin, resident,
+fetched {requests, packs, pack_bytes, chunks, chunk_bytes, wrong, failed, rate}, plain {limit,
+copies, bytes, written, removed, opened}: the plain copies, of all mounts of the store.")]
 pub(super) struct Args {
     /// A repository here, on a server (http(s)://HOST/NAME.git) or at a peer
     /// (p2p://PEER/repo/NAME), and a revision of it: HEAD when it is not given
@@ -121,7 +122,7 @@ impl Lfs {
 }
 
 /// Where a repository is, by what the call names.
-fn place(text: &str) -> Result<RepoPlace, NodeError> {
+pub(super) fn place(text: &str) -> Result<RepoPlace, NodeError> {
     if let Ok(url) = text.parse::<P2pUrl>() {
         return Ok(RepoPlace::Peer(url));
     }
@@ -260,7 +261,7 @@ pub(super) fn answer(
     for note in &info.notes {
         out.note(format_args!("{note}"));
     }
-    let row = MountRow::new(&info);
+    let row = MountRow::of(node, &info)?;
     if out.is_json() {
         out.json(&row)?;
     }
@@ -279,6 +280,10 @@ pub(super) struct MountRow {
     allow_other: bool,
     /// What the kernel has asked so far, by kind.
     requests: BTreeMap<&'static str, u64>,
+    /// Where a repository that is filled as it is read comes from.
+    origin: Option<String>,
+    /// Bytes of its LFS files that are here.
+    resident: Option<u64>,
     /// What was fetched of a repository that is filled as it is read.
     fetched: Option<Fetched>,
     /// The plain copies, when the mount uses them.
@@ -319,6 +324,7 @@ struct Fetched {
     chunk_bytes: u64,
     wrong: u64,
     failed: u64,
+    rate: u64,
 }
 
 impl From<FetchCounts> for Fetched {
@@ -331,6 +337,7 @@ impl From<FetchCounts> for Fetched {
             chunk_bytes: counts.chunk_len,
             wrong: counts.wrong,
             failed: counts.failed,
+            rate: counts.rate,
         }
     }
 }
@@ -349,9 +356,33 @@ impl MountRow {
             },
             allow_other: info.options.allow_other,
             requests: info.requests.iter().copied().collect(),
+            origin: None,
+            resident: None,
             fetched: info.fetched.map(Fetched::from),
             plain: info.plain.map(Plain::from),
         }
+    }
+}
+
+impl MountRow {
+    /// As [`Self::new`], with what the store knows of it.
+    pub(super) fn of(node: &Node, info: &MountInfo) -> Result<Self, NodeError> {
+        let mut row = Self::new(info);
+        if info.fetched.is_some() {
+            let repo = node.store().repos().record(info.repo_id)?;
+            row.origin = repo.and_then(|repo| repo.origin);
+            row.resident = Some(node.store().content_len(info.repo_id)?);
+        }
+        Ok(row)
+    }
+
+    /// What came of it, in words; `None` for a mount of what is all here.
+    pub(super) fn progress(&self) -> Option<String> {
+        let (fetched, here) = (self.fetched.as_ref()?, self.resident?);
+        let origin = self.origin.as_deref().unwrap_or("nowhere");
+        let came = size(fetched.pack_bytes + fetched.chunk_bytes);
+        let rate = size(fetched.rate);
+        Some(format!("{} of LFS files here, {came} fetched from {origin}, {rate}/s", size(here)))
     }
 }
 

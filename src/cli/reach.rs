@@ -160,8 +160,10 @@ fn makes_store(request: &Request) -> bool {
 /// Does the request on the store that was opened for it. Commands that take long answer others
 /// meanwhile.
 fn perform_here(context: &Context<'_>, node: Node, call: &Call) -> Exit {
-    let is_long =
-        matches!(call.request, Request::Import(_) | Request::Export(_) | Request::File(_));
+    let is_long = matches!(
+        call.request,
+        Request::Import(_) | Request::Export(_) | Request::File(_) | Request::Prefetch(_)
+    );
     let node = Arc::new(node);
     // Git ends it, not a signal.
     let is_git = matches!(call.request, Request::GitStream { .. });

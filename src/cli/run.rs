@@ -6,8 +6,8 @@ use std::panic::{AssertUnwindSafe, catch_unwind};
 use super::exit;
 use super::output::{Done, Output};
 use super::{
-    BUG, cat, debug, discover, export, file, git_remote, import, ls, mount, peer, repo, stats,
-    status, token, unmount,
+    BUG, cache, cat, debug, discover, export, file, git_remote, import, ls, mount, peer, pin,
+    prefetch, repo, stats, status, token, unmount,
 };
 use crate::control::{Call, Exit, Reply, RepoCall, Request};
 use crate::git::Git;
@@ -95,6 +95,9 @@ fn run(node: &Node, holder: Holder, call: &Call, out: &Output<'_>) -> Result<Don
         Request::GitStream { url, pushes, socket } => {
             git_remote::answer(node, url, *pushes, socket)
         }
+        Request::Prefetch(call) => prefetch::answer(node, call, git(), out),
+        Request::Pin { repo, remove } => pin::answer(node, repo, *remove, out),
+        Request::Cache(call) => cache::answer(node, call, out),
         Request::Status => status::answer(node, holder, out),
         Request::Stats { repo } => stats::answer(node, repo.as_deref(), out),
         Request::CatObject { id } => debug::answer_cat(node, id, out),

@@ -159,6 +159,7 @@ pub(super) fn run(args: &Args, context: &Context<'_>) -> Exit {
         match node.swarm(&args.swarm_options()) {
             Ok(swarm) => {
                 swarm.announce();
+                serving.show_swarm(swarm.clone());
                 for address in swarm.addresses(LISTEN_TIME) {
                     Reply::note(context.terminal, &format!("peer {address}"));
                 }

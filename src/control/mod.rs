@@ -18,8 +18,8 @@ use std::path::Path;
 pub use client::{Sink, call, connect};
 pub use reply::Reply;
 pub use request::{
-    Call, ConfigChange, ExportCall, FileCall, ImportCall, LfsMode, LsCall, MountCall, OsText,
-    PeerCall, RepoCall, Request, TokenCall,
+    CacheCall, Call, ConfigChange, ExportCall, FileCall, ImportCall, LfsMode, LsCall, MountCall,
+    OsText, PeerCall, PrefetchCall, RepoCall, Request, TokenCall,
 };
 pub use server::{Handler, Server};
 pub use wire::Exit;

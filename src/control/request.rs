@@ -67,6 +67,17 @@ pub enum Request {
         /// Absolute path of the socket.
         socket: OsText,
     },
+    /// Brings content of a repository that is filled as it is read.
+    Prefetch(PrefetchCall),
+    /// Keeps a repository's content whatever the limit, or no more.
+    Pin {
+        /// The repository.
+        repo: String,
+        /// It may go again.
+        remove: bool,
+    },
+    /// `cache`.
+    Cache(CacheCall),
     /// Who has the store open, its mounts, its size.
     Status,
     /// Numbers of the store, or of one repository.
@@ -247,6 +258,29 @@ pub enum TokenCall {
     List,
     /// Takes a token away.
     Revoke(u32),
+}
+
+/// `prefetch`.
+#[derive(Clone, PartialEq, Eq, Debug, Serialize, Deserialize)]
+pub struct PrefetchCall {
+    /// The repository's name, or the address of one on a server or at a peer.
+    pub repo: String,
+    /// The revision.
+    pub revision: String,
+    /// Paths in the revision; all of it when there are none.
+    pub paths: Vec<OsText>,
+}
+
+/// `cache ...`.
+#[derive(Clone, PartialEq, Eq, Debug, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum CacheCall {
+    /// What there is, and the limit.
+    Show,
+    /// Sets the limit, in bytes; none when absent.
+    Limit(Option<u64>),
+    /// Removes what exceeds the limit, now.
+    Evict,
 }
 
 /// `ls`.

@@ -20,7 +20,7 @@ use super::guard::Guarded;
 use super::limits::{HEAD_LEN_MAX, HEADERS_MAX, STREAMS_MAX};
 use super::metrics::{Entered, Gauge};
 use super::serve::{self, Connection};
-use super::{ServeError, ServeOptions, Shared, now_unix, tls};
+use super::{MoreSeries, ServeError, ServeOptions, Shared, now_unix, tls};
 
 /// Pause after a connection could not be taken: out of descriptors, say.
 const ACCEPT_PAUSE: Duration = Duration::from_millis(100);
@@ -71,6 +71,11 @@ impl Server {
             server.accepting.push(tokio::spawn(accepting));
         }
         Ok(server)
+    }
+
+    /// Shows more numbers at `/metrics`; those that were given first stay.
+    pub fn show_more(&self, more: Box<MoreSeries>) {
+        let _ = self.shared.more_series.set(more);
     }
 
     /// Where it listens.

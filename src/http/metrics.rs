@@ -67,6 +67,21 @@ impl Metrics {
     }
 }
 
+/// A number that somebody else counts.
+pub struct Series {
+    /// Its name, without what all begin with.
+    pub name: &'static str,
+    /// What it counts.
+    pub doc: &'static str,
+    /// It only grows.
+    pub is_counter: bool,
+    /// What it is now.
+    pub value: u64,
+}
+
+/// Tells the numbers of somebody else. May block for a moment.
+pub type MoreSeries = dyn Fn() -> Vec<Series> + Send + Sync;
+
 /// How many of something there are now.
 #[derive(Clone, Default)]
 pub struct Gauge(Arc<AtomicU64>);
@@ -133,6 +148,11 @@ pub(super) fn show(call: &mut Call<'_>) -> Result<(), HttpError> {
     ];
     for (name, doc, value) in gauges {
         family(&mut text, name, "gauge", doc);
+        line(&mut text, name, "", value);
+    }
+    let more = call.shared.more_series.get().map(|more| more()).unwrap_or_default();
+    for Series { name, doc, is_counter, value } in more {
+        family(&mut text, name, if is_counter { "counter" } else { "gauge" }, doc);
         line(&mut text, name, "", value);
     }
     family(&mut text, "store_bytes", "gauge", "Bytes on the disk by column family.");

@@ -41,8 +41,8 @@ mod tls;
 
 use std::net::SocketAddr;
 use std::path::PathBuf;
-use std::sync::Arc;
 use std::sync::atomic::AtomicBool;
+use std::sync::{Arc, OnceLock};
 use std::time::Instant;
 
 use mega_storage::Store;
@@ -51,6 +51,7 @@ use tokio::sync::Semaphore;
 use crate::lfs::server::slices::SliceCache;
 pub use limits::Limits;
 pub use listen::Server;
+pub use metrics::{MoreSeries, Series};
 
 /// How to serve.
 #[derive(Clone, Debug)]
@@ -111,6 +112,7 @@ pub struct Shared {
     is_read_only: bool,
     limits: Limits,
     metrics: metrics::Metrics,
+    more_series: OnceLock<Box<MoreSeries>>,
     audit: audit::Audit,
     slices: SliceCache,
     requests: Arc<Semaphore>,
@@ -130,6 +132,7 @@ impl Shared {
             is_read_only: options.is_read_only,
             limits,
             metrics: metrics::Metrics::new(routes::ROUTES.len()),
+            more_series: OnceLock::new(),
             audit: audit::Audit::new(store.path()),
             slices: SliceCache::default(),
             requests: Arc::new(Semaphore::new(limits.requests_max)),

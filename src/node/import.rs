@@ -11,8 +11,10 @@ use mega_storage::{NameError, Progress, RefName, RefTarget, Repo, RepoName, Visi
 use super::export::write_repository;
 use super::import_git::{GitReport, nothing_to_take, take_git};
 use super::import_lfs::{LfsPlaces, LfsReport, take_lfs, wanted_files};
+use super::import_peer::import_peer;
 use super::{Node, NodeError};
 use crate::git::{self, Git, Head, RemoteRefs, Source};
+use crate::swarm::record::P2pUrl;
 
 /// What to import.
 #[derive(Clone, Debug)]
@@ -53,6 +55,12 @@ pub fn import(
     options: &ImportOptions,
     progress: &dyn Progress,
 ) -> Result<ImportReport, NodeError> {
+    if options.source.starts_with("p2p://") {
+        let expected = "a repository at a peer: p2p://PEER/repo/NAME";
+        let bad = |_| NodeError::BadArgument { text: options.source.clone(), expected };
+        let url: P2pUrl = options.source.parse().map_err(bad)?;
+        return import_peer(node, options, &url, progress);
+    }
     match git::url_of(&options.source).filter(|_| !options.source_path.is_dir()) {
         Some(url) => import_url(node, options, url, progress),
         None if options.source_path.is_file() => {
@@ -136,7 +144,7 @@ fn import_url(
 }
 
 /// Where an import goes.
-struct Target {
+pub(super) struct Target {
     name: RepoName,
     existing: Option<Repo>,
     origin: String,
@@ -160,7 +168,8 @@ impl Target {
         Self::find(node, options, &origin, source.name().as_deref())
     }
 
-    fn find(
+    /// The repository here that `origin` is taken into.
+    pub(super) fn find(
         node: &Node,
         options: &ImportOptions,
         origin: &str,
@@ -183,6 +192,14 @@ impl Target {
             return Err(NodeError::OtherOrigin { name, origin, existing });
         }
         Ok(Self { name, existing, origin: origin.to_owned() })
+    }
+
+    /// The repository, made when it is not there; whether it was made.
+    pub(super) fn open(self, node: &Node) -> Result<(Repo, bool), NodeError> {
+        match self.existing {
+            Some(repo) => Ok((repo, false)),
+            None => Ok((node.store().repos().create(&self.name, Visibility::Private)?, true)),
+        }
     }
 
     fn fill(
@@ -232,7 +249,7 @@ impl Target {
 
 /// Takes back a repository that a failed import made, unless something of it is there to go on
 /// from.
-fn remove_if_empty(node: &Node, repo: &Repo) {
+pub(super) fn remove_if_empty(node: &Node, repo: &Repo) {
     let is_empty = node.store().objects().members(repo.id).next().is_none();
     if is_empty && let Err(error) = node.store().repos().delete(&repo.name) {
         tracing::warn!(%error, repo = %repo.name, "an empty repository is left");

@@ -210,7 +210,7 @@ fn wanted_refs(source: &Source) -> Result<BTreeMap<RefName, RefTarget>, NodeErro
 }
 
 /// What has to change so that the store has what the source has.
-fn plan_refs(
+pub(super) fn plan_refs(
     node: &Node,
     repo: &Repo,
     wanted: &BTreeMap<RefName, RefTarget>,

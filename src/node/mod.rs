@@ -5,11 +5,14 @@
 //! and errors.
 
 mod error;
+mod evictor;
 mod export;
 mod import;
 mod import_git;
 mod import_lfs;
+mod import_peer;
 mod mounts;
+mod prefetch;
 mod remote;
 mod repo;
 mod serve;
@@ -28,6 +31,7 @@ pub use import::{ImportOptions, ImportReport, import, import_of_nothing};
 pub use import_git::GitReport;
 pub use import_lfs::{LfsReport, MissingFile};
 pub use mounts::{MountInfo, MountRequest, Mounts};
+pub use prefetch::{MissingContent, PrefetchReport, PrefetchRequest, prefetch};
 pub use remote::{Opened, RepoPlace, fetch_counts, open_place};
 pub use repo::{delete_repo, head_branch, set_head};
 pub use serve::Serving;
@@ -42,6 +46,7 @@ pub struct Node {
     mounts: Mounts,
     remotes: remote::Remotes,
     swarm: Mutex<Option<Arc<NodeSwarm>>>,
+    evictor: Mutex<Option<evictor::Evictor>>,
 }
 
 impl Node {
@@ -70,8 +75,8 @@ impl Node {
     }
 
     fn new(store: Store) -> Self {
-        let (mounts, remotes, swarm) = Default::default();
-        Self { store, mounts, remotes, swarm }
+        let (mounts, remotes, swarm, evictor) = Default::default();
+        Self { store, mounts, remotes, swarm, evictor }
     }
 
     /// The store.
@@ -81,6 +86,15 @@ impl Node {
 
     fn remotes(&self) -> &remote::Remotes {
         &self.remotes
+    }
+
+    /// Keeps fetched content within its limit from now on.
+    fn keep_to_limit(&self) -> Result<(), NodeError> {
+        let mut evictor = self.evictor.lock();
+        if evictor.is_none() {
+            *evictor = Some(evictor::Evictor::start(&self.store)?);
+        }
+        Ok(())
     }
 
     /// The mounts that this process serves.

@@ -22,7 +22,7 @@ use crate::http::client::{HttpSource, RemoteRef, RemoteUrl};
 use crate::swarm::record::{P2pTarget, P2pUrl};
 
 /// What stands before and after a short name, in the order of git's rules.
-const RULES: [(&str, &str); 6] = [
+pub(super) const RULES: [(&str, &str); 6] = [
     ("", ""),
     ("refs/", ""),
     ("refs/tags/", ""),
@@ -205,6 +205,7 @@ fn open_remote(node: &Node, repo: &Repo, origin: &Origin, git: &Git) -> Result<R
     if let Some((through, source)) = found {
         return Ok(Remote { repo: repo.clone(), through, source });
     }
+    node.keep_to_limit()?;
     // Not under the lock: it may ask somebody.
     let source = Arc::new(match origin {
         Origin::Server(url) => {
@@ -230,7 +231,7 @@ fn open_remote(node: &Node, repo: &Repo, origin: &Origin, git: &Git) -> Result<R
 
 /// The repository at a peer. What it is among peers is asked once and noted: then the peer may be
 /// away.
-fn peer_source(node: &Node, repo: &Repo, url: &P2pUrl) -> Result<PeerSource, NodeError> {
+pub(super) fn peer_source(node: &Node, repo: &Repo, url: &P2pUrl) -> Result<PeerSource, NodeError> {
     let peers = node.swarm(&SwarmOptions::default())?;
     let name = repo_at_peer(url)?;
     let known = match peers.repo_key(node.store(), repo.id)? {
@@ -241,8 +242,9 @@ fn peer_source(node: &Node, repo: &Repo, url: &P2pUrl) -> Result<PeerSource, Nod
             record.claims().rid
         }
     };
+    let shown = P2pUrl::repo(url.peer, name.clone()).to_string();
     let wait = ReadThroughOptions::default().wait;
-    PeerSource::new(node.store(), &peers, url.peer, known, repo, wait)
+    PeerSource::new(node.store(), &peers, url.peer, known, repo, shown, wait)
 }
 
 fn failed(url: &RemoteUrl, error: &SourceError) -> NodeError {

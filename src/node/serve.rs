@@ -1,12 +1,13 @@
 //! The server of the node: its runtime, its start, its end.
 
+use std::sync::Arc;
 use std::time::Duration;
 
 use crossbeam_channel::{Receiver, bounded, select};
 use mega_storage::Store;
 use tokio::runtime::{Builder, Runtime};
 
-use super::NodeError;
+use super::{NodeError, NodeSwarm};
 use crate::http::{ServeOptions, Server};
 
 /// How long threads that were told to stop may take after the end.
@@ -33,6 +34,11 @@ impl Serving {
             .map_err(|error| NodeError::io("starting threads for the server", error))?;
         let server = runtime.block_on(Server::start(store, options))?;
         Ok(Self { runtime, server })
+    }
+
+    /// Shows how the swarm does at `/metrics`.
+    pub fn show_swarm(&self, swarm: Arc<NodeSwarm>) {
+        self.server.show_more(Box::new(move || swarm.series()));
     }
 
     /// Where clients find it, without a slash at the end.

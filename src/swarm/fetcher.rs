@@ -355,6 +355,7 @@ impl ChunkSource for Fetcher {
         let urgency = match urgency {
             Urgency::Now => schedule::Urgency::Now,
             Urgency::Soon => schedule::Urgency::Soon,
+            Urgency::Background => schedule::Urgency::Background,
         };
         let wanting = self.swarm.want(self.repo, *file, spans, urgency, self.wait);
         let started = Instant::now();
@@ -391,7 +392,8 @@ impl ChunkSource for Fetcher {
 fn urgency_of(urgency: schedule::Urgency) -> Urgency {
     match urgency {
         schedule::Urgency::Now => Urgency::Now,
-        schedule::Urgency::Soon | schedule::Urgency::Background => Urgency::Soon,
+        schedule::Urgency::Soon => Urgency::Soon,
+        schedule::Urgency::Background => Urgency::Background,
     }
 }
 

@@ -26,6 +26,9 @@ pub const HELD_SHIFT_MIN: u8 = 12;
 /// The largest.
 pub const HELD_SHIFT_MAX: u8 = 40;
 
+/// Chunks that are looked up at once.
+const LOOKUP_COUNT: usize = 1024;
+
 /// A part of a file.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub struct HeldRun {
@@ -226,11 +229,20 @@ impl HeldFile {
             return Ok(Held::All);
         }
         let mut gathered = Gathered::new(self.len);
-        for span in self.store.partial(self.repo).came(&self.file) {
-            let span = span?;
-            gathered.add(span.offset, span.chunk.len.into());
+        let partial = self.store.partial(self.repo);
+        let mut came = partial.came(&self.file);
+        loop {
+            let spans = came.by_ref().take(LOOKUP_COUNT).collect::<Result<Vec<_>>>()?;
+            if spans.is_empty() {
+                return Ok(gathered.finish());
+            }
+            // One may have gone with another file that had it too.
+            let ids: Vec<_> = spans.iter().map(|span| span.chunk.id).collect();
+            let stored = self.store.files().stored_chunks(&ids)?;
+            for (span, _) in spans.iter().zip(stored).filter(|(_, is_stored)| *is_stored) {
+                gathered.add(span.offset, span.chunk.len.into());
+            }
         }
-        Ok(gathered.finish())
     }
 
     /// At most `max` chunks of the manifest, from the one that has the byte at `offset`; none when

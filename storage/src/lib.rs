@@ -9,6 +9,7 @@
 
 mod chunk;
 mod chunks;
+mod content_cache;
 mod db;
 mod error;
 mod files;
@@ -45,6 +46,7 @@ mod walk;
 pub use chunk::CHUNK_LEN_MAX;
 pub use chunk::cutter::ChunkCutter;
 pub use chunks::{ChunkBytes, ChunkTotals, StoredChunk, VerifiedChunk};
+pub use content_cache::{CacheUse, CachedRepo, EvictReport, IN_USE_TIME};
 pub use error::{IdParseError, NameError, PackError, Result, StoreError};
 pub use files::{
     FileReader, FileReport, FileSpans, FileStore, NO_REPO, PartialUpload, PlannedFile,

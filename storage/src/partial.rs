@@ -27,6 +27,9 @@ const BLOB: u8 = b'b';
 const FILE: u8 = b'f';
 const PAGE: u8 = b'p';
 const CAME: u8 = b'c';
+const PIN: u8 = b'n';
+const PIN_VERSION: u8 = 1;
+const USE: u8 = b'u';
 
 /// Bytes of one chunk in a page.
 const ENTRY_LEN: usize = ChunkId::LEN + 4;
@@ -126,6 +129,16 @@ impl PartialStore {
 
     /// Keeps a page: chunks without gaps.
     pub(crate) fn put_page(&self, file: &FileId, spans: &[ChunkSpan]) -> Result<()> {
+        self.put_page_that_came(file, spans, false)
+    }
+
+    /// Keeps a page, and that all of its chunks came if they did.
+    pub(crate) fn put_page_that_came(
+        &self,
+        file: &FileId,
+        spans: &[ChunkSpan],
+        came: bool,
+    ) -> Result<()> {
         let Some(first) = spans.first() else { return Ok(()) };
         let mut value = Vec::with_capacity(spans.len() * ENTRY_LEN);
         for span in spans {
@@ -134,6 +147,9 @@ impl PartialStore {
         }
         let mut batch = self.db.batch();
         batch.put(Family::Partial, &self.page_key(file, first.offset), &value);
+        for span in spans.iter().filter(|_| came) {
+            self.put_came(&mut batch, file, span);
+        }
         self.db.commit(batch, Durability::Logged)
     }
 
@@ -155,6 +171,81 @@ impl PartialStore {
     pub(crate) fn came(&self, file: &FileId) -> impl Iterator<Item = Result<ChunkSpan>> + '_ {
         let rows = self.db.scan(Family::Partial, &self.key(CAME, file.as_bytes()));
         rows.map(|row| row.and_then(|(key, value)| decode_came(&key, &value)))
+    }
+
+    /// As [`Self::came`], those at and after an offset.
+    pub(crate) fn came_from(
+        &self,
+        file: &FileId,
+        offset: u64,
+    ) -> impl Iterator<Item = Result<ChunkSpan>> + '_ {
+        let prefix = self.key(CAME, file.as_bytes());
+        let rows = self.db.scan_from(Family::Partial, &prefix, &self.place_key(CAME, file, offset));
+        rows.map(|row| row.and_then(|(key, value)| decode_came(&key, &value)))
+    }
+
+    /// Removes, in the batch that removes it, that a chunk came for a place.
+    pub(crate) fn take_came(&self, batch: &mut Batch<'_>, file: &FileId, offset: u64) {
+        batch.delete(Family::Partial, &self.place_key(CAME, file, offset));
+    }
+
+    /// Every chunk that came: its file and its length.
+    pub(crate) fn came_of_all(&self) -> impl Iterator<Item = Result<(FileId, u64)>> + '_ {
+        self.db.scan(Family::Partial, &self.key(CAME, &[])).map(|row| {
+            let (key, value) = row?;
+            let file = file_in(&key)?;
+            Ok((file, decode_came(&key, &value)?.chunk.len.into()))
+        })
+    }
+
+    /// Every chunk that came.
+    pub(crate) fn chunks_of_all(&self) -> impl Iterator<Item = Result<ChunkId>> + '_ {
+        let rows = self.db.scan_few(Family::Partial, &self.key(CAME, &[]));
+        rows.map(|row| row.and_then(|(key, value)| Ok(decode_came(&key, &value)?.chunk.id)))
+    }
+
+    /// Notes when a file was read, in seconds since 1970.
+    pub(crate) fn put_use(&self, file: &FileId, now_unix: u64) -> Result<()> {
+        let mut batch = self.db.batch();
+        batch.put(Family::Partial, &self.key(USE, file.as_bytes()), &now_unix.to_be_bytes());
+        self.db.commit(batch, Durability::Logged)
+    }
+
+    /// When a file was read last; 0 when that is not known.
+    pub(crate) fn used_unix(&self, file: &FileId) -> Result<u64> {
+        let key = self.key(USE, file.as_bytes());
+        let row = self.db.get(Family::Partial, &key)?;
+        Ok(row.map(|row| number(&key, &row)).transpose()?.unwrap_or(0))
+    }
+
+    /// When each file was read last.
+    pub(crate) fn uses(&self) -> impl Iterator<Item = Result<(FileId, u64)>> + '_ {
+        self.db.scan(Family::Partial, &self.key(USE, &[])).map(|row| {
+            let (key, value) = row?;
+            Ok((file_in(&key)?, number(&key, &value)?))
+        })
+    }
+
+    /// Forgets when a file was read.
+    pub(crate) fn drop_use(&self, file: &FileId) -> Result<()> {
+        let mut batch = self.db.batch();
+        batch.delete(Family::Partial, &self.key(USE, file.as_bytes()));
+        self.db.commit(batch, Durability::Logged)
+    }
+
+    /// Whether the repository's content stays whatever the limit.
+    pub(crate) fn is_pinned(&self) -> Result<bool> {
+        self.db.contains(Family::Partial, &self.key(PIN, &[]))
+    }
+
+    /// Says whether it does.
+    pub(crate) fn set_pinned(&self, is_pinned: bool) -> Result<()> {
+        let mut batch = self.db.batch();
+        match is_pinned {
+            true => batch.put(Family::Partial, &self.key(PIN, &[]), &[PIN_VERSION]),
+            false => batch.delete(Family::Partial, &self.key(PIN, &[])),
+        }
+        self.db.commit(batch, Durability::Synced)
     }
 
     /// Forgets all that was told of a file, and what came of it.
@@ -212,6 +303,12 @@ fn decode_came(key: &[u8], row: &[u8]) -> Result<ChunkSpan> {
     Ok(ChunkSpan { chunk: decode_chunk(key, entry)?, offset: offset_in(key)? })
 }
 
+/// The file in a key, after the repository and the kind.
+fn file_in(key: &[u8]) -> Result<FileId> {
+    let file = key.get(5..5 + FileId::LEN).and_then(FileId::from_slice);
+    file.ok_or_else(|| damaged(key, "its key is too short"))
+}
+
 /// The offset at the end of a key.
 fn offset_in(key: &[u8]) -> Result<u64> {
     let offset = key.last_chunk::<8>().ok_or_else(|| damaged(key, "its key is too short"))?;
@@ -253,6 +350,8 @@ mod tests {
         let mut batch = test.db.batch();
         rows.put_came(&mut batch, &file, &page[1]);
         test.db.commit(batch, Durability::Logged).expect("written");
+        rows.set_pinned(true).expect("written");
+        rows.put_use(&file, 1_700_000_000).expect("written");
         let repeat = |byte: &str, count| byte.repeat(count);
         let expected = [
             (format!("0000010262{}", repeat("01", 20)), "0000000000000005".to_owned()),
@@ -261,14 +360,18 @@ mod tests {
                 format!("{}0000000a", repeat("03", 32)),
             ),
             (format!("0000010266{}", repeat("07", 32)), "000000000000012c".to_owned()),
+            ("000001026e".to_owned(), "01".to_owned()),
             (
                 format!("0000010270{}0000000000000064", repeat("07", 32)),
                 format!("{}00000032{}0000000a", repeat("02", 32), repeat("03", 32)),
             ),
+            (format!("0000010275{}", repeat("07", 32)), "000000006553f100".to_owned()),
         ];
         assert_eq!(test.rows(Family::Partial), expected);
         let told = |rows: &PartialStore| rows.told_files().collect::<Result<Vec<_>>>();
         assert_eq!(told(&rows).expect("read"), [(file, 300)]);
+        assert_eq!(rows.used_unix(&file).expect("read"), 1_700_000_000);
+        assert!(rows.is_pinned().expect("read"));
         assert_eq!(rows.page_up_to(&file, 99).expect("read"), None);
         assert_eq!(rows.page_up_to(&file, 100).expect("read").as_ref(), Some(&page));
         assert_eq!(rows.page_up_to(&file, 1 << 40).expect("read").as_ref(), Some(&page));

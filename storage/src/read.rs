@@ -54,6 +54,8 @@ pub enum Urgency {
     Now,
     /// Soon, by the look of what was read before.
     Soon,
+    /// Whenever the others leave room: it was asked for beforehand.
+    Background,
 }
 
 /// Reads objects and files of one repository. All calls block; all are safe from many threads at

@@ -10,6 +10,7 @@ use std::os::unix::fs::DirBuilderExt;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
+use crate::content_cache::CacheState;
 use crate::db::{Db, Durability, Family, OpenMode};
 use crate::error::{Result, StoreError};
 use crate::files::FileStore;
@@ -60,6 +61,7 @@ struct Inner {
     locks: LockStore,
     tokens: TokenStore,
     swarm: SwarmStore,
+    cache: CacheState,
     db: Arc<Db>,
 }
 
@@ -167,6 +169,7 @@ impl Store {
             locks: LockStore::new(db.clone()),
             tokens: TokenStore::new(db.clone())?,
             swarm: SwarmStore::new(db.clone()),
+            cache: CacheState::default(),
             db,
         };
         Ok(Self { inner: Arc::new(inner) })
@@ -206,6 +209,12 @@ impl Store {
     pub(crate) fn partial(&self, repo: RepoId) -> PartialStore {
         PartialStore::new(self.inner.db.clone(), repo)
     }
+
+    /// What is known of content that may go.
+    pub(crate) fn cache_state(&self) -> &CacheState {
+        &self.inner.cache
+    }
+
     /// Access tokens.
     pub fn tokens(&self) -> &TokenStore {
         &self.inner.tokens

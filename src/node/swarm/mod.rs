@@ -33,7 +33,8 @@ pub(super) use lookup::resolve;
 pub(super) use peer_source::{PeerSource, bind, local_name};
 
 use super::{Node, NodeError};
-use crate::swarm::exchange::{BULK, ExchangeOptions, GIT, Swarm, URGENT};
+use crate::http::Series;
+use crate::swarm::exchange::{BULK, ExchangeOptions, GIT, PeerStatus, Swarm, URGENT};
 use crate::swarm::identity::Identity;
 use crate::swarm::net::{Net, NetOptions, Profile, Reach, ValueCheck};
 use crate::swarm::record::{self, DhtKey, RepoRecord, RepoSought};
@@ -212,6 +213,30 @@ impl NodeSwarm {
         });
         let full = |address: Multiaddr| address.with_p2p(self.identity.peer_id()).ok();
         own.listening.into_iter().filter_map(full).collect()
+    }
+
+    /// How it does, for `/metrics`. Blocks for a moment.
+    pub fn series(&self) -> Vec<Series> {
+        let net = self.swarm.net();
+        let connected = net.runtime().block_on(net.peers()).map_or(0, |peers| peers.len());
+        let (all, peers) = self.swarm.status();
+        let counts = all.progress.counts;
+        let sum = |of: fn(&PeerStatus) -> u64| peers.iter().map(of).sum::<u64>();
+        let gauge = |name, doc, value| Series { name, doc, is_counter: false, value };
+        let total = |name, doc, value| Series { name, doc, is_counter: true, value };
+        let wasted = counts.duplicate_len + counts.unwanted_len;
+        vec![
+            gauge("swarm_peers", "Peers connected now.", connected as u64),
+            gauge("swarm_repositories", "Repositories read from peers.", all.followed as u64),
+            total("swarm_in_bytes_total", "Bytes of chunks from peers.", counts.good_len),
+            total("swarm_wasted_bytes_total", "Bytes that came twice or too late.", wasted),
+            total("swarm_out_bytes_total", "Bytes of content to peers.", sum(|p| p.sent_len)),
+            total("swarm_chunks_verified_total", "Chunks that were right.", counts.good),
+            total("swarm_chunks_wrong_total", "Chunks with wrong bytes.", counts.bad),
+            total("swarm_requests_failed_total", "Requests that broke off.", counts.failures),
+            total("swarm_failures_total", "Connections that failed.", sum(|p| p.failures)),
+            total("swarm_bans_total", "Peers banned.", sum(|p| p.bans.into())),
+        ]
     }
 
     /// The exchange with peers.

@@ -50,9 +50,9 @@ impl PeerSource {
         peer: PeerId,
         rid: RepoKey,
         repo: &Repo,
+        shown: String,
         wait: Duration,
     ) -> Result<Self, NodeError> {
-        let shown = repo.origin.clone().unwrap_or_default();
         let addresses = StoreBook::addresses(store, &peer)?;
         let is_public = swarm.is_public_there(repo)?;
         let exchange = swarm.exchange().clone();
@@ -78,12 +78,22 @@ impl PeerSource {
         asked.extend(names.iter().cloned());
         asked.sort();
         asked.dedup();
+        self.lines(&asked, names)
+    }
+
+    /// All references that it shows.
+    pub(in crate::node) fn all_refs(&self) -> SourceResult<Vec<RemoteRef>> {
+        self.lines(&[], &[])
+    }
+
+    /// Those of `asked`, or all when there are none; of `names`, HEAD may be all that is found.
+    fn lines(&self, asked: &[RefName], names: &[RefName]) -> SourceResult<Vec<RemoteRef>> {
         let peer = self.follow.peer;
         let addresses = StoreBook::addresses(&self.store, &peer).unwrap_or_default();
         let connect = self.swarm.net().connect(peer, addresses);
         let lines = match self.swarm.net().runtime().block_on(connect) {
-            Ok(()) => self.follow.fetcher.refs_of(peer, &asked, usize::MAX)?,
-            Err(error) => self.refs_of_others(&asked, names, &error)?,
+            Ok(()) => self.follow.fetcher.refs_of(peer, asked, usize::MAX)?,
+            Err(error) => self.refs_of_others(asked, names, &error)?,
         };
         let Some(lines) = lines else {
             let reason = "it has no such repository, or does not show it".to_owned();
@@ -111,7 +121,9 @@ impl PeerSource {
         for peer in self.follow.fetcher.ready(FIRST_PEER_TIME) {
             match self.follow.fetcher.refs_of(peer, &[], REF_PAGES) {
                 Ok(Some(mut lines)) if digest_of(&lines) == Some(claims.refs) => {
-                    lines.retain(|line| asked.binary_search(&line.name).is_ok());
+                    if !asked.is_empty() {
+                        lines.retain(|line| asked.binary_search(&line.name).is_ok());
+                    }
                     return Ok(Some(lines));
                 }
                 Ok(_) => {}

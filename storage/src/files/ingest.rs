@@ -121,6 +121,7 @@ impl FileStore {
         if len_max > limits.file_len {
             return Err(too_long(limits.file_len, len_max));
         }
+        let _stay = self.stay();
         let chunker = Chunker::new(input.take(len_max + 1), &self.inner.buffers);
         let mut source = Source { chunker, len_max, expect, told: 0, progress };
         let ingest = Ingest {

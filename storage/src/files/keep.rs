@@ -52,6 +52,7 @@ impl FileStore {
         note: impl FnOnce(&mut Batch<'_>),
     ) -> Result<()> {
         let db = &self.inner.db;
+        let _stay = self.stay();
         let mut batch = db.batch();
         ChunkStore::put(&mut batch, verified);
         note(&mut batch);
@@ -71,6 +72,7 @@ impl FileStore {
         stop: &dyn Fn() -> bool,
     ) -> Result<()> {
         let db = &self.inner.db;
+        let _stay = self.stay();
         let mut whole = Sha256::new();
         let mut manifest = ManifestBuilder::new();
         for chunk in spans {

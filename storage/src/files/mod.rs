@@ -16,15 +16,17 @@ mod partial;
 mod reader;
 mod rights;
 mod spans;
+mod sweep;
 #[cfg(test)]
 mod tests;
 
 use std::num::NonZeroUsize;
 use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering};
 
 use bytes::Bytes;
 use lru::LruCache;
-use parking_lot::Mutex;
+use parking_lot::{Mutex, RwLock};
 
 use crate::chunk::chunker::BufferPool;
 use crate::chunks::{ChunkStore, ChunkTotals};
@@ -67,6 +69,10 @@ struct Inner {
     /// Chunks that are being kept, and files that are being put together, at once.
     adding: Gate,
     finishing: Gate,
+    /// Held for reading by whoever counts on chunks that are here, until a row names them.
+    sweep: RwLock<()>,
+    /// Counts heads that went: what was read before is not kept after.
+    gone: AtomicU64,
 }
 
 impl FileStore {
@@ -81,6 +87,8 @@ impl FileStore {
             rights: RightsBook::default(),
             adding: Gate::new(partial::ADDS_MAX),
             finishing: Gate::new(partial::FINISHES_MAX),
+            sweep: RwLock::new(()),
+            gone: AtomicU64::new(0),
         };
         Self { inner: Arc::new(inner) }
     }
@@ -93,9 +101,13 @@ impl FileStore {
         if let Some(head) = self.inner.heads.lock().get(id) {
             return Ok(Some(head.clone()));
         }
+        let gone = self.inner.gone.load(Ordering::Acquire);
         let Some(row) = self.inner.db.get(Family::File, id.as_bytes())? else { return Ok(None) };
         let head = Arc::new(FileHead::decode(id, &row)?);
-        self.inner.heads.lock().put(*id, head.clone());
+        let mut heads = self.inner.heads.lock();
+        if self.inner.gone.load(Ordering::Acquire) == gone {
+            heads.put(*id, head.clone());
+        }
         Ok(Some(head))
     }
 
@@ -126,6 +138,7 @@ impl FileStore {
         if let Some(segment) = self.inner.segments.lock().get(&(*id, index)) {
             return Ok(segment.clone());
         }
+        let gone = self.inner.gone.load(Ordering::Acquire);
         let row = self.inner.db.get(Family::FileSegment, &keys::file_segment(id, index))?;
         let row = row.ok_or_else(|| StoreError::DamagedRow {
             family: Family::FileSegment.name(),
@@ -133,7 +146,10 @@ impl FileStore {
             reason: "it is missing, though the file's head is there",
         })?;
         let segment = Arc::new(Segment::decode(id, head, index, &row)?);
-        self.inner.segments.lock().put((*id, index), segment.clone());
+        let mut segments = self.inner.segments.lock();
+        if self.inner.gone.load(Ordering::Acquire) == gone {
+            segments.put((*id, index), segment.clone());
+        }
         Ok(segment)
     }
 

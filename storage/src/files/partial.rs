@@ -173,6 +173,7 @@ impl PartialUpload<'_> {
         let inner = &self.files.inner;
         let db = &inner.db;
         let _place = inner.adding.enter(&|| true);
+        let _stay = self.files.stay();
         // One batch whatever it holds: the caller bounds it.
         let limits = WriteLimits { held_len: usize::MAX, ..WriteLimits::default() };
         let writer = ChunkWriter::new(&inner.chunks, limits);

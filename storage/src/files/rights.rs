@@ -18,7 +18,7 @@ const STRIPES: usize = 64;
 pub(super) struct RightsBook {
     /// Bytes by repository. Held for writing while a sum is made, so that no change is missed by it
     /// or counted twice.
-    sums: RwLock<HashMap<RepoId, Mutex<u64>>>,
+    pub(super) sums: RwLock<HashMap<RepoId, Mutex<u64>>>,
     stripes: [Mutex<()>; STRIPES],
 }
 
@@ -63,6 +63,7 @@ impl FileStore {
     /// # Errors
     /// [`StoreError::MissingFile`] when it is not.
     pub fn grant(&self, repo: RepoId, id: &FileId) -> Result<()> {
+        let _stay = self.stay();
         let head = self.head(id)?.ok_or(StoreError::MissingFile { id: *id })?;
         if self.has(repo, id)? {
             return Ok(());

@@ -130,13 +130,13 @@ impl Fetchers {
         let Ok(missing) = shared.missing_of(file, spans) else { return };
         let run_len = match urgency {
             Urgency::Now => RUN_LEN_NOW,
-            Urgency::Soon => RUN_LEN_SOON,
+            Urgency::Soon | Urgency::Background => RUN_LEN_SOON,
         };
         let mut run = Run::default();
         for span in missing {
             let ahead_len = self.ahead_len.load(Ordering::Relaxed) + run.len;
             let chunk_len = u64::from(span.chunk.len);
-            if urgency == Urgency::Soon && ahead_len + chunk_len > shared.options.ahead_len_max {
+            if urgency != Urgency::Now && ahead_len + chunk_len > shared.options.ahead_len_max {
                 break;
             }
             if !run.takes(&span, run_len) {
@@ -153,10 +153,10 @@ impl Fetchers {
         if run.spans.is_empty() {
             return;
         }
-        let ahead_len = if urgency == Urgency::Soon { run.len } else { 0 };
+        let ahead_len = if urgency == Urgency::Now { 0 } else { run.len };
         self.ahead_len.fetch_add(ahead_len, Ordering::Relaxed);
         let Some(Queues { now, soon }) = &self.queues else { return };
-        let queue = if urgency == Urgency::Soon { soon } else { now };
+        let queue = if urgency == Urgency::Now { now } else { soon };
         let Run { spans, flights, .. } = run;
         // The threads outlive the queues.
         let _ = queue.send(Job { file: *file, spans, flights, urgency, ahead_len });
@@ -170,8 +170,11 @@ impl Fetchers {
         if is_ours {
             // Between the look and the boarding it may have landed.
             let here = shared.local_chunk(file, chunk);
-            let offset = shared.files.lock().state(file).offset(&chunk.id);
-            match (here, offset) {
+            let offset = match here {
+                Ok(None) => shared.place_of(file, &chunk.id),
+                _ => Ok(None),
+            };
+            match (here, offset.unwrap_or_default()) {
                 (Ok(None), Some(offset)) if !shared.chunk_sources.is_empty() => {
                     let mut run = Run::default();
                     run.push(ChunkSpan { chunk: *chunk, offset }, flight.clone());
@@ -252,8 +255,9 @@ struct Taking<'a> {
 impl Shared {
     /// The chunk as it is here; `None` when it has to be fetched.
     pub(super) fn local_chunk(&self, file: &FileId, chunk: &ChunkRef) -> Result<Option<Bytes>> {
+        self.note_read(file, &chunk.id);
         match self.view.chunk(file, chunk) {
-            Err(StoreError::MissingFile { .. }) => {}
+            Err(error) if self.is_not_whole(file, &error)? => {}
             found => return found.map(Some),
         }
         // Only what a manifest of this repository names; see the invariant of the room.
@@ -311,6 +315,56 @@ impl Shared {
         open
     }
 
+    /// Brings those of the chunks that are not here, on this thread; how many bytes came. Source
+    /// after source is asked again for as long as something comes.
+    pub(super) fn bring_run(&self, file: &FileId, spans: &[ChunkSpan]) -> Result<u64> {
+        let mut brought = 0;
+        loop {
+            let missing = self.missing_of(file, spans)?;
+            if missing.is_empty() {
+                return Ok(brought);
+            }
+            let before: u64 = missing.iter().map(|span| u64::from(span.chunk.len)).sum();
+            let failure = self.bring_missing(file, missing);
+            let left = self.missing_of(file, spans)?;
+            let left: u64 = left.iter().map(|span| u64::from(span.chunk.len)).sum();
+            brought += before.saturating_sub(left);
+            if left >= before || self.is_closing() {
+                failure?;
+                let reason = "what came of it was not kept".to_owned();
+                return Err(StoreError::NotFetched { what: format!("file {file}"), reason });
+            }
+        }
+    }
+
+    /// One try at chunks that are not here: the first that did not come fails it.
+    fn bring_missing(&self, file: &FileId, missing: Vec<ChunkSpan>) -> Result<()> {
+        let deadline = self.deadline();
+        let (mut run, mut others) = (Run::default(), Vec::new());
+        for span in missing {
+            match self.chunk_flights.board(span.chunk.id) {
+                (flight, true) => run.push(span, flight),
+                (flight, false) => others.push((span, flight)),
+            }
+        }
+        let Run { spans, flights, .. } = run;
+        let job = Job { file: *file, spans, flights, urgency: Urgency::Background, ahead_len: 0 };
+        let landing = Landing { shared: self, job: &job, ahead_len: &AtomicU64::new(0) };
+        if !job.spans.is_empty() {
+            self.transfer(&job);
+        }
+        drop(landing);
+        self.landed(file, &job.spans);
+        let ours = job.spans.iter().copied().zip(job.flights.iter().cloned());
+        for (span, flight) in ours.chain(others) {
+            let ChunkRef { id, .. } = span.chunk;
+            let what = || format!("chunk {id} of file {file}");
+            let missing = || StoreError::MissingChunk { id, file: *file };
+            self.join(&flight, deadline, what, missing)?;
+        }
+        Ok(())
+    }
+
     fn take_from(
         &self,
         source: &Tracked<dyn ChunkSource>,
@@ -358,15 +412,19 @@ impl Taking<'_> {
         };
         let Shared { store, partial, .. } = self.shared;
         let note = |batch: &mut Batch<'_>| partial.put_came(batch, self.file, &asked);
-        if let Err(error) = store.files().keep_chunk(&verified, note)
-            && !self.has_failed_to_keep.swap(true, Ordering::Relaxed)
-        {
-            (self.shared.options.note)(&format!("what is fetched cannot be kept: {error}"));
+        store.cache_state().touch(&id);
+        match store.files().keep_chunk(&verified, note) {
+            Ok(()) => self.shared.note_kept(asked.chunk.len.into()),
+            Err(error) if !self.has_failed_to_keep.swap(true, Ordering::Relaxed) => {
+                (self.shared.options.note)(&format!("what is fetched cannot be kept: {error}"));
+            }
+            Err(_) => {}
         }
         self.open.remove(&id);
         self.came.insert(id);
         add(&self.shared.counters.chunks, 1);
         add(&self.shared.counters.chunk_len, u64::from(asked.chunk.len));
+        self.shared.counters.meter.add(asked.chunk.len.into());
         self.shared.chunk_flights.land(&id, Ok(verified.plain().clone()));
         self.go_on()
     }

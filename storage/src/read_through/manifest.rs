@@ -29,7 +29,11 @@ const STRETCH_LEN: u64 = 16 << 20;
 pub(super) type Page = Arc<[ChunkSpan]>;
 
 /// What is remembered of files that are not here.
-pub(super) struct Files(LruCache<FileId, FileState>);
+pub(super) struct Files {
+    states: LruCache<FileId, FileState>,
+    /// Removals of content that were seen.
+    epoch: u64,
+}
 
 /// One of them.
 pub(super) struct FileState {
@@ -43,13 +47,13 @@ pub(super) struct FileState {
 
 impl Default for Files {
     fn default() -> Self {
-        Self(LruCache::new(FILES_MAX))
+        Self { states: LruCache::new(FILES_MAX), epoch: 0 }
     }
 }
 
 impl Files {
     pub(super) fn state(&mut self, file: &FileId) -> &mut FileState {
-        self.0.get_or_insert_mut(*file, || FileState {
+        self.states.get_or_insert_mut(*file, || FileState {
             pages: BTreeMap::new(),
             offsets: LruCache::new(OFFSETS_MAX),
             full: BTreeSet::new(),
@@ -57,8 +61,19 @@ impl Files {
         })
     }
 
+    /// Forgets which chunks were here when some have been removed since.
+    pub(super) fn look_again(&mut self, epoch: u64) {
+        if self.epoch != epoch {
+            self.epoch = epoch;
+            for (_, state) in &mut self.states {
+                state.full.clear();
+                state.lacking.clear();
+            }
+        }
+    }
+
     pub(super) fn forget(&mut self, file: &FileId) {
-        self.0.pop(file);
+        self.states.pop(file);
     }
 }
 
@@ -126,6 +141,21 @@ impl Shared {
             state.offsets.put(span.chunk.id, span.offset);
         }
         Ok(spans)
+    }
+
+    /// Where a chunk of a file that is not here stands: as it was handed out, else by a search.
+    pub(super) fn place_of(&self, file: &FileId, chunk: &ChunkId) -> Result<Option<u64>> {
+        if let Some(offset) = self.files.lock().state(file).offset(chunk) {
+            return Ok(Some(offset));
+        }
+        let mut at = 0;
+        while let Some(page) = self.partial.page_from(file, at)? {
+            if let Some(span) = page.iter().find(|span| span.chunk.id == *chunk) {
+                return Ok(Some(span.offset));
+            }
+            at = end_of(&page).max(at + 1);
+        }
+        Ok(None)
     }
 
     /// The page that has the byte at `at`: remembered, kept, or asked for.

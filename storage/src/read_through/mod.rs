@@ -29,10 +29,12 @@ mod chunks;
 mod flights;
 mod lens;
 mod manifest;
+mod meter;
 mod objects;
 mod sources;
 #[cfg(test)]
 mod tests;
+mod uses;
 mod walk;
 mod whole;
 
@@ -59,6 +61,7 @@ use flights::{Failure, Flight, Flights};
 use manifest::Files;
 use sources::{Counters, Panel, Tracked};
 pub use sources::{FetchCounts, Note, Sources};
+use uses::Uses;
 use walk::Walk;
 
 /// How a repository is filled.
@@ -98,6 +101,8 @@ pub struct ReadThrough {
 struct Shared {
     store: Store,
     repo: RepoId,
+    /// Of a repository that is filled as it is read: its content may go again.
+    uses: Option<Uses>,
     view: View,
     partial: PartialStore,
     options: ReadThroughOptions,
@@ -135,6 +140,7 @@ impl ReadThrough {
         let shared = Arc::new(Shared {
             store: store.clone(),
             repo: repo.id,
+            uses: repo.partial.then(Uses::default),
             view: store.view(repo.id),
             partial: store.partial(repo.id),
             object_sources: Panel::new(objects, counters.clone(), rest, note.clone()),
@@ -163,6 +169,43 @@ impl ReadThrough {
     /// [`StoreError::MissingObject`] for one that no source has, [`StoreError::NotFetched`].
     pub fn fetch(&self, want: &ObjectWant<'_>) -> Result<()> {
         self.shared.bring(want)
+    }
+
+    /// Brings those of `want` that are not here, as far as sources have them; those that did not
+    /// come, each with the reason. A source may have sent a part: asking again goes on.
+    ///
+    /// # Errors
+    /// When the store fails.
+    pub fn fetch_some(&self, want: &ObjectWant<'_>) -> Result<Vec<(ObjectId, StoreError)>> {
+        let mut missing = Vec::new();
+        for ids in want.ids.chunks(crate::source::OBJECTS_MAX) {
+            missing.extend(self.shared.obtain(&ObjectWant { ids, ..*want })?);
+        }
+        Ok(missing.into_iter().map(|(id, why)| (id, objects::failure_of(id, why))).collect())
+    }
+
+    /// Brings what is not here of the chunks that begin in `len` bytes of a file from `offset`, on
+    /// this thread; how many bytes came. Who reads meanwhile goes first.
+    ///
+    /// # Errors
+    /// [`StoreError::MissingFile`] and [`StoreError::MissingChunk`] for what no source has,
+    /// [`StoreError::NotFetched`]. What came stays.
+    pub fn bring(&self, file: &FileId, offset: u64, len: u64) -> Result<u64> {
+        let mut spans = self.chunk_spans(file, offset, len)?;
+        // The first one belongs to the run before, where that goes on at the same time.
+        spans.retain(|span| span.offset >= offset);
+        self.shared.bring_run(file, &spans)
+    }
+
+    /// Makes a file of its chunks when all are here; whether it is one now, its hash proven.
+    ///
+    /// # Errors
+    /// When the store fails.
+    pub fn complete(&self, file: &FileId) -> Result<bool> {
+        if !self.shared.store.files().has(self.shared.repo, file)? {
+            self.shared.finish_file(file)?;
+        }
+        self.shared.store.files().has(self.shared.repo, file)
     }
 
     /// What has been fetched since this was opened.
@@ -222,7 +265,9 @@ impl ReadStore for ReadThrough {
 
     fn chunk_spans(&self, id: &FileId, offset: u64, len: u64) -> Result<Vec<ChunkSpan>> {
         match self.shared.view.chunk_spans(id, offset, len) {
-            Err(StoreError::MissingFile { .. }) => self.shared.told_spans(id, offset, len),
+            Err(error) if self.shared.is_not_whole(id, &error)? => {
+                self.shared.told_spans(id, offset, len)
+            }
             found => found,
         }
     }
@@ -238,8 +283,13 @@ impl ReadStore for ReadThrough {
         match content {
             Content::Blob(id) => self.read_blob(content, id, offset, out),
             Content::File(id) => match self.shared.view.read_at(content, offset, out) {
-                Err(StoreError::MissingFile { .. }) => self.read_file(id, offset, out),
-                read => read,
+                Err(error) if self.shared.is_not_whole(id, &error)? => {
+                    self.read_file(id, offset, out)
+                }
+                read => {
+                    self.shared.note_use(id);
+                    read
+                }
             },
         }
     }

@@ -109,6 +109,7 @@ impl Shared {
             Ok(report) => {
                 add(&self.counters.packs, 1);
                 add(&self.counters.pack_len, pack.len);
+                self.counters.meter.add(pack.len);
                 return Ok(report.object_count);
             }
             Err(_) if pack.broke.is_some() => {

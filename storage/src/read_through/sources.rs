@@ -11,6 +11,7 @@ use std::time::{Duration, Instant};
 use parking_lot::Mutex;
 
 use super::flights::Failure;
+use super::meter::Meter;
 use crate::source::{ChunkSource, ObjectSource, SourceError};
 
 /// Where a repository's content may be fetched, in the order in which it is asked for.
@@ -42,6 +43,8 @@ pub struct FetchCounts {
     pub wrong: u64,
     /// Questions that failed.
     pub failed: u64,
+    /// Bytes of packs and chunks a second, in the last five seconds.
+    pub rate: u64,
 }
 
 #[derive(Default)]
@@ -53,6 +56,7 @@ pub(super) struct Counters {
     pub(super) chunk_len: AtomicU64,
     pub(super) wrong: AtomicU64,
     pub(super) failed: AtomicU64,
+    pub(super) meter: Meter,
 }
 
 impl Counters {
@@ -66,6 +70,7 @@ impl Counters {
             chunk_len: get(&self.chunk_len),
             wrong: get(&self.wrong),
             failed: get(&self.failed),
+            rate: self.meter.rate(),
         }
     }
 }

@@ -25,6 +25,7 @@ impl Shared {
     /// Counts chunks that came against their pages; whether a page has become full.
     fn note_landed(&self, file: &FileId, spans: &[ChunkSpan]) -> Result<bool> {
         let mut is_near = false;
+        self.files.lock().look_again(self.store.cache_state().epoch());
         let mut rest = spans;
         while let Some(first) = rest.first() {
             let Some(page) = self.kept_page(file, first.offset)? else { return Ok(is_near) };
@@ -58,6 +59,7 @@ impl Shared {
     /// Makes a file of what came, when it is all here.
     pub(super) fn finish_file(&self, file: &FileId) -> Result<()> {
         let Some(len) = self.partial.file_len(file)? else { return Ok(()) };
+        self.files.lock().look_again(self.store.cache_state().epoch());
         let mut at = 0;
         while at < len {
             let Some(page) = self.kept_page(file, at)? else { return Ok(()) };

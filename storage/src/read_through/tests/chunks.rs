@@ -338,3 +338,50 @@ impl crate::source::ChunkSource for Renamed {
         self.inner.chunks(&self.map(file), spans, urgency, take)
     }
 }
+
+#[test]
+fn what_was_removed_is_fetched_again_by_who_reads_it() {
+    let (world, file, data) = world();
+    let fake = Fake::new(&world, Mode::Good);
+    let target = Target::new();
+    let reader = open(&target, &[&fake]);
+    assert_eq!(read(&reader, file, 0, LEN).expect("read"), data);
+    wait_until_whole(&target, &file);
+    // A reader that has the list of chunks of the whole file.
+    let spans = reader.chunk_spans(&file, 0, LEN as u64).expect("listed");
+    let before = Fake::count(&fake.chunks);
+    target.store.set_cache_limit(Some(0)).expect("written");
+    let deadline = Instant::now() + Duration::from_secs(20);
+    while target.store.evict(&crate::progress::NoProgress).expect("evicted").is_short {
+        assert!(Instant::now() < deadline, "it never goes");
+        std::thread::park_timeout(Duration::from_millis(50));
+    }
+    assert!(!target.store.files().has(target.repo.id, &file).expect("read"));
+    assert_eq!(reader.resident(&Content::File(file)).expect("read"), 0);
+    for span in &spans {
+        let plain = reader.chunk(&file, &span.chunk).expect("fetched again");
+        let start = usize::try_from(span.offset).expect("short");
+        assert!(plain == data[start..start + plain.len()], "at {start}");
+    }
+    assert!(Fake::count(&fake.chunks) >= before + spans.len() as u64);
+    assert_eq!(read(&reader, file, 0, LEN).expect("read"), data);
+    wait_until_whole(&target, &file);
+}
+
+#[test]
+fn runs_are_brought_beforehand_each_chunk_once_and_make_a_file() {
+    let (world, file, data) = world();
+    let fake = Fake::new(&world, Mode::Good);
+    let target = Target::new();
+    let reader = open(&target, &[&fake]);
+    let run = LEN as u64 / 4;
+    let brought: u64 =
+        (0..4).map(|index| reader.bring(&file, index * run, run).expect("brought")).sum();
+    assert_eq!(brought, LEN as u64, "no chunk counts twice");
+    assert!(reader.complete(&file).expect("whole"));
+    assert_eq!(reader.bring(&file, 0, LEN as u64).expect("is here"), 0);
+    *fake.mode.lock() = Mode::Failing;
+    assert_eq!(read(&reader, file, 0, LEN).expect("read"), data);
+    let other = FileId::from_bytes([7; 32]);
+    assert!(matches!(reader.bring(&other, 0, 1), Err(StoreError::NotFetched { .. })));
+}
