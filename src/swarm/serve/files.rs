@@ -1,7 +1,8 @@
 //! Files and their chunks.
 
-use mega_storage::{ChunkSpan, FileId, HeldFile, StoreError};
+use mega_storage::{ChunkSpan, FileId, HeldFile, ManifestPage, StoreError};
 
+use super::limits::PAGE_CHUNKS_FIRST;
 use super::{Answerer, Asker, NOBODY, Sink, Stop, put};
 use crate::swarm::wire::limits::PAGE_CHUNKS_MAX;
 use crate::swarm::wire::{Reply, RepoKey};
@@ -55,7 +56,16 @@ impl Answerer {
         offset: u64,
     ) -> Result<Option<Reply>, StoreError> {
         let Some(held) = self.held(asker, key, file)? else { return Ok(None) };
-        Ok(held.manifest(offset, PAGE_CHUNKS_MAX)?.map(Reply::Manifest))
+        let page = held.manifest(offset, PAGE_CHUNKS_FIRST)?;
+        // Who goes on asks for where its last page ended; anybody else waits for its first byte.
+        let goes_on = |page: &ManifestPage| {
+            offset > 0 && page.spans.first().is_some_and(|span| span.offset == offset)
+        };
+        let page = match page.as_ref().is_some_and(goes_on) {
+            true => held.manifest(offset, PAGE_CHUNKS_MAX)?,
+            false => page,
+        };
+        Ok(page.map(Reply::Manifest))
     }
 
     pub(super) fn chunks(
