@@ -11,6 +11,7 @@
 """
 
 import hashlib
+import json
 import os
 import shutil
 import time
@@ -113,6 +114,17 @@ class Peers:
         size = os.stat(there).st_size
         pread(there, int(start * size), int((end - start) * size))
         return directory
+
+    def wait_connected(self, host, count, deadline=FOUND_WITHIN):
+        """Waits until a host is connected to that many peers."""
+        end = time.monotonic() + deadline
+        while True:
+            said = host.run(self.mega(host, "peer", "list", "--json")).output
+            if sum(json.loads(line)["connected"] for line in said.splitlines()) >= count:
+                return
+            if time.monotonic() > end:
+                raise Failed(f"{host.name} does not find {count} peers: {said}")
+            time.sleep(0.5)
 
     def received(self, host):
         """Bytes of IP packets that a host has been handed."""
