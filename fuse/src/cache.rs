@@ -161,9 +161,12 @@ struct Landing<'a> {
 impl Landing<'_> {
     fn land(&self, result: Result<Bytes, FsError>) {
         let mut inner = self.cache.inner.lock();
-        if inner.flights.remove(&self.key).is_none() {
+        // Once it has landed another flight may be under way for the same piece: that one is not
+        // ours to end.
+        if !inner.flights.get(&self.key).is_some_and(|found| Arc::ptr_eq(found, &self.flight)) {
             return;
         }
+        inner.flights.remove(&self.key);
         if let Ok(bytes) = &result {
             let is_ahead = !self.flight.is_demanded.load(Ordering::Relaxed);
             inner.enter(self.key, bytes.clone(), is_ahead, self.cache.len_max);
@@ -240,6 +243,24 @@ mod tests {
         let fail = || Err(FsError::Absent(ObjectId::NULL));
         assert!(cache.get_or_load(key(2), Purpose::Demand, fail).is_err());
         assert!(cache.get_or_load(key(2), Purpose::Demand, || bytes(1)).is_ok());
+    }
+
+    #[test]
+    fn the_end_of_a_load_leaves_the_next_one_of_the_same_piece_alone() {
+        let cache = PieceCache::new(100);
+        let fly = || {
+            let (result, landed, is_demanded) = Default::default();
+            let flight = Arc::new(Flight { result, landed, is_demanded });
+            cache.inner.lock().flights.insert(key(1), flight.clone());
+            Landing { cache: &cache, key: key(1), flight }
+        };
+        let first = fly();
+        first.land(Err(FsError::Panicked));
+        let second = fly();
+        drop(first);
+        assert!(cache.contains(&key(1)), "it is still loaded");
+        second.land(bytes(10));
+        assert_eq!(second.flight.wait().expect("who waited is told").len(), 10);
     }
 
     #[test]
