@@ -47,8 +47,12 @@ pub(super) struct Follow {
 }
 
 impl Follow {
-    fn is_over(&self) -> bool {
-        self.through.get().is_some_and(|through| through.strong_count() == 0)
+    /// Whether the last reader has gone, or whoever would have read has given it up.
+    fn is_over(self: &Arc<Self>) -> bool {
+        match self.through.get() {
+            Some(through) => through.strong_count() == 0,
+            None => Arc::strong_count(self) == 1,
+        }
     }
 }
 
