@@ -15,7 +15,7 @@ use super::{absolute, exit, parse, peer};
 use crate::control::{Exit, Reply};
 use crate::http::{Limits, ServeOptions, TlsFiles};
 use crate::node::{NodeError, Serving, SwarmOptions};
-use crate::swarm::net::Reach;
+use crate::swarm::net::{NetOptions, Reach};
 
 /// Serve git, LFS and content by its hash over HTTP
 ///
@@ -106,14 +106,7 @@ fn address(text: &str) -> Result<SocketAddr, String> {
 
 impl Args {
     fn swarm_options(&self) -> SwarmOptions {
-        let usual = SwarmOptions::default();
-        let listen = if self.swarm_listen.is_empty() {
-            usual.listen.clone()
-        } else {
-            self.swarm_listen.clone()
-        };
-        SwarmOptions {
-            listen,
+        let mut net = NetOptions {
             bootstrap: self.bootstrap.clone(),
             mdns: !self.no_mdns,
             relay: self.relay,
@@ -122,10 +115,12 @@ impl Args {
                 Reachable::Yes => Reach::Yes,
                 Reachable::No => Reach::No,
             },
-            download: self.download,
-            upload: self.upload,
-            ..usual
+            ..NetOptions::default()
+        };
+        if !self.swarm_listen.is_empty() {
+            net.listen.clone_from(&self.swarm_listen);
         }
+        SwarmOptions { net, download: self.download, upload: self.upload }
     }
 
     fn options(&self) -> ServeOptions {

@@ -2,17 +2,14 @@
 //!
 //! Objects are asked of one peer after the other: the one whose repository it is, then the nearest.
 //! What others have may be a part, so what one does not have is asked of the next. Chunks are asked
-//! of all that have them, by the scheduler. An upstream server, when there is one, is asked for the
-//! chunks that no peer has brought after 300 ms.
+//! of all that have them, by the scheduler.
 
 use std::collections::HashMap;
 use std::io::{self, Read};
-use std::ops::ControlFlow;
 use std::sync::Arc;
-use std::time::{Duration, Instant};
+use std::time::Duration;
 
 use bytes::Bytes;
-use crossbeam_channel::RecvTimeoutError;
 use libp2p::PeerId;
 use mega_storage::{
     ChunkBytes, ChunkId, ChunkSource, ChunkSpan, ChunkTake, FileId, ManifestPage, ObjectHeader,
@@ -26,8 +23,8 @@ use super::net::NetError;
 use super::schedule;
 use super::wire::{RefLine, Reply, Request};
 
-/// A chunk that no peer has brought by then is asked of the upstream server, too.
-const HEDGE: Duration = Duration::from_millis(300);
+/// The scheduler says that a want has failed; it is not waited for much longer than that.
+const WORD_TIME: Duration = Duration::from_secs(5);
 /// How long a first peer is waited for.
 const FIRST_PEER_TIME: Duration = Duration::from_secs(10);
 /// Peers that one question goes to, one after the other.
@@ -45,7 +42,6 @@ pub struct Fetcher {
     wait: Duration,
     /// Whose repository it is: it has all of it, and is believed first where nothing is proven.
     publisher: PeerId,
-    upstream: Option<Arc<dyn ChunkSource>>,
 }
 
 /// Objects of the peers after the first ones: for what those do not have.
@@ -91,14 +87,7 @@ impl Fetcher {
         name: String,
         wait: Duration,
     ) -> Self {
-        Self { swarm: swarm.clone(), repo, name, wait, publisher, upstream: None }
-    }
-
-    /// With a server that is asked for chunks that no peer brings soon.
-    #[must_use]
-    pub fn with_upstream(mut self, upstream: Arc<dyn ChunkSource>) -> Self {
-        self.upstream = Some(upstream);
-        self
+        Self { swarm: swarm.clone(), repo, name, wait, publisher }
     }
 
     /// Those of `names` that a peer has, or all of its references; `None` when it does not serve
@@ -350,22 +339,16 @@ impl ChunkSource for Fetcher {
         urgency: Urgency,
         take: &mut ChunkTake<'_>,
     ) -> SourceResult<()> {
-        let by_id: HashMap<ChunkId, ChunkSpan> = spans.iter().map(|s| (s.chunk.id, *s)).collect();
-        let mut open = by_id.clone();
+        let mut open: HashMap<ChunkId, ChunkSpan> =
+            spans.iter().map(|span| (span.chunk.id, *span)).collect();
         let urgency = match urgency {
             Urgency::Now => schedule::Urgency::Now,
             Urgency::Soon => schedule::Urgency::Soon,
             Urgency::Background => schedule::Urgency::Background,
         };
         let wanting = self.swarm.want(self.repo, *file, spans, urgency, self.wait);
-        let started = Instant::now();
-        let mut has_hedged = self.upstream.is_none();
         loop {
-            let patience = match has_hedged {
-                true => self.wait + Duration::from_secs(5),
-                false => HEDGE.saturating_sub(started.elapsed()),
-            };
-            match wanting.told.recv_timeout(patience) {
+            match wanting.told.recv_timeout(self.wait + WORD_TIME) {
                 Ok(Told::Chunk(chunk)) => {
                     let Some(span) = open.remove(&chunk.chunk().id) else { continue };
                     if take(&span, ChunkBytes::Verified(chunk)).is_break() {
@@ -374,50 +357,11 @@ impl ChunkSource for Fetcher {
                 }
                 Ok(Told::Done) => return Ok(()),
                 Ok(Told::Failed(reason)) => return Err(SourceError::Unreachable { reason }),
-                Err(RecvTimeoutError::Timeout) if !has_hedged => {
-                    has_hedged = true;
-                    if self.hedge(file, &mut open, urgency_of(urgency), take)?.is_break() {
-                        return Ok(());
-                    }
-                }
                 Err(_) => {
                     let reason = "the swarm has stopped".to_owned();
                     return Err(SourceError::Unreachable { reason });
                 }
             }
         }
-    }
-}
-
-fn urgency_of(urgency: schedule::Urgency) -> Urgency {
-    match urgency {
-        schedule::Urgency::Now => Urgency::Now,
-        schedule::Urgency::Soon => Urgency::Soon,
-        schedule::Urgency::Background => Urgency::Background,
-    }
-}
-
-impl Fetcher {
-    /// Asks the upstream server for what no peer has brought. When it fails, peers go on.
-    fn hedge(
-        &self,
-        file: &FileId,
-        open: &mut HashMap<ChunkId, ChunkSpan>,
-        urgency: Urgency,
-        take: &mut ChunkTake<'_>,
-    ) -> SourceResult<ControlFlow<()>> {
-        let Some(upstream) = &self.upstream else { return Ok(ControlFlow::Continue(())) };
-        let mut spans: Vec<ChunkSpan> = open.values().copied().collect();
-        spans.sort_unstable_by_key(|span| span.offset);
-        let mut flow = ControlFlow::Continue(());
-        let asked = upstream.chunks(file, &spans, urgency, &mut |span, bytes| {
-            open.remove(&span.chunk.id);
-            flow = take(span, bytes);
-            flow
-        });
-        if let Err(error) = asked {
-            tracing::debug!(%error, "the upstream server");
-        }
-        Ok(if open.is_empty() { ControlFlow::Break(()) } else { flow })
     }
 }

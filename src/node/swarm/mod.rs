@@ -16,8 +16,8 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
 
 use crossbeam_channel::{Sender, bounded};
+use libp2p::Multiaddr;
 use libp2p::kad::RecordKey;
-use libp2p::{Multiaddr, PeerId};
 use mega_storage::{Repo, RepoKey, Store};
 use tokio::runtime::{Builder, Runtime};
 
@@ -36,7 +36,7 @@ use super::{Node, NodeError};
 use crate::http::Series;
 use crate::swarm::exchange::{BULK, ExchangeOptions, GIT, PeerStatus, Swarm, URGENT};
 use crate::swarm::identity::Identity;
-use crate::swarm::net::{Net, NetOptions, Profile, Reach, ValueCheck};
+use crate::swarm::net::{Net, NetOptions, NetUse, ValueCheck};
 use crate::swarm::record::{self, DhtKey, RepoRecord, RepoSought};
 use crate::swarm::schedule::Rates;
 use crate::swarm::serve::{Answerer, UplinkLimits};
@@ -45,44 +45,14 @@ use crate::swarm::serve::{Answerer, UplinkLimits};
 const LISTEN_LOOK: Duration = Duration::from_millis(5);
 
 /// How the node takes part.
-#[derive(Clone, Debug)]
+#[derive(Clone, Debug, Default)]
 pub struct SwarmOptions {
-    /// Where to listen for peers.
-    pub listen: Vec<Multiaddr>,
-    /// Peers to know the network from, beside those of the store.
-    pub bootstrap: Vec<(PeerId, Multiaddr)>,
-    /// Whether to find peers on the local network.
-    pub mdns: bool,
-    /// Whether to carry others' connections.
-    pub relay: bool,
-    /// Whether others can open connections to it.
-    pub reach: Reach,
-    /// Times of announcements.
-    pub profile: Profile,
-    /// Bytes a second that may come, and that may go.
+    /// The network: the peers to know it from beside those of the store.
+    pub net: NetOptions,
+    /// Bytes a second that may come.
     pub download: Option<u64>,
     /// Bytes a second that may go.
     pub upload: Option<u64>,
-}
-
-impl Default for SwarmOptions {
-    fn default() -> Self {
-        let any = |text: &str| text.parse().expect("an address");
-        let mut listen = vec![any("/ip4/0.0.0.0/tcp/0")];
-        if cfg!(feature = "quic") {
-            listen.push(any("/ip4/0.0.0.0/udp/0/quic-v1"));
-        }
-        Self {
-            listen,
-            bootstrap: Vec::new(),
-            mdns: true,
-            relay: false,
-            reach: Reach::Auto,
-            profile: Profile::Site,
-            download: None,
-            upload: None,
-        }
-    }
 }
 
 /// The node's part in the swarm.
@@ -132,19 +102,10 @@ impl NodeSwarm {
             .max_blocking_threads(64)
             .build()
             .map_err(|error| NodeError::io("starting threads for the swarm", error))?;
-        let mut bootstrap = options.bootstrap.clone();
-        bootstrap.extend(book.known()?);
-        let net = NetOptions {
-            listen: options.listen.clone(),
-            bootstrap,
-            mdns: options.mdns,
-            relay: options.relay,
-            reach: options.reach,
-            profile: options.profile,
-            check: Arc::new(RecordCheck),
-            accept: vec![URGENT, BULK, GIT],
-        };
-        let (net, events) = Net::start(identity.keypair(), net, runtime.handle())?;
+        let mut net = options.net.clone();
+        net.bootstrap.extend(book.known()?);
+        let used = NetUse { check: Arc::new(RecordCheck), accept: vec![URGENT, BULK, GIT] };
+        let (net, events) = Net::start(identity.keypair(), net, used, runtime.handle())?;
         let answerer = Arc::new(Answerer::new(store, directory.clone()));
         let git = PeerGit { store: store.clone(), answerer: answerer.clone(), book: book.clone() };
         let exchange = ExchangeOptions {
@@ -182,7 +143,7 @@ impl NodeSwarm {
             follows,
             serves,
             swarm,
-            listen_count: options.listen.len(),
+            listen_count: options.net.listen.len(),
             _upkeep: upkeep,
             runtime: Some(runtime),
         })

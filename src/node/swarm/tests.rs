@@ -3,6 +3,7 @@
 use std::ops::ControlFlow;
 use std::time::Instant;
 
+use libp2p::PeerId;
 use mega_storage::{
     ChunkBytes, ChunkId, ChunkRef, ChunkSource, ChunkSpan, ChunkTake, Content, FileId,
     ManifestPage, Pointer, ReadStore, ReadThrough, ReadThroughOptions, RepoId, RepoName,
@@ -12,6 +13,7 @@ use sha2::{Digest, Sha256};
 use tempfile::TempDir;
 
 use super::*;
+use crate::swarm::net::Reach;
 use crate::swarm::record::{RecordClaims, RefsHasher, file_key, peer_bytes, publish, repo_key};
 use crate::swarm::serve::Directory;
 
@@ -35,13 +37,14 @@ fn peer(through: &[&Peer]) -> Peer {
         let id = peer.swarm.identity().peer_id();
         peer.swarm.addresses(LONG).into_iter().map(move |address| (id, address))
     });
-    let options = SwarmOptions {
+    let net = NetOptions {
         listen: vec!["/ip4/127.0.0.1/tcp/0".parse().expect("an address")],
         bootstrap: bootstrap.collect(),
         mdns: false,
         reach: Reach::Yes,
-        ..SwarmOptions::default()
+        ..Default::default()
     };
+    let options = SwarmOptions { net, ..SwarmOptions::default() };
     let swarm = NodeSwarm::start(&store, &options).expect("started");
     assert_eq!(swarm.addresses(LONG).len(), 1);
     Peer { store, swarm, _dir: dir }

@@ -137,7 +137,7 @@ pub trait ValueCheck: Send + Sync {
 }
 
 /// How the network is set up.
-#[derive(Clone)]
+#[derive(Clone, Debug)]
 pub struct NetOptions {
     /// Where to listen; nowhere when empty.
     pub listen: Vec<Multiaddr>,
@@ -151,6 +151,22 @@ pub struct NetOptions {
     pub reach: Reach,
     /// Times of announcements.
     pub profile: Profile,
+}
+
+impl Default for NetOptions {
+    fn default() -> Self {
+        let any = |text: &str| text.parse().expect("an address");
+        let mut listen = vec![any("/ip4/0.0.0.0/tcp/0")];
+        if cfg!(feature = "quic") {
+            listen.push(any("/ip4/0.0.0.0/udp/0/quic-v1"));
+        }
+        let (reach, profile) = (Reach::Auto, Profile::Site);
+        Self { listen, bootstrap: Vec::new(), mdns: true, relay: false, reach, profile }
+    }
+}
+
+/// What the rooms above do with what comes.
+pub struct NetUse {
     /// What values are right.
     pub check: Arc<dyn ValueCheck>,
     /// Protocols of streams that are accepted.
@@ -191,7 +207,7 @@ pub enum NetEvent {
     Stream {
         /// Who.
         peer: PeerId,
-        /// Which one of [`NetOptions::accept`].
+        /// Which one of [`NetUse::accept`].
         protocol: StreamProtocol,
         /// The stream.
         stream: Stream,
@@ -273,6 +289,7 @@ impl Net {
     pub fn start(
         key: &Keypair,
         options: NetOptions,
+        used: NetUse,
         runtime: &Handle,
     ) -> Result<(Self, mpsc::UnboundedReceiver<NetEvent>), NetError> {
         raise_file_limit();
@@ -280,7 +297,7 @@ impl Net {
         let (events, happened) = mpsc::unbounded_channel();
         let (own, streams) = {
             let _inside = runtime.enter();
-            let task = task::Task::new(key, options, events)?;
+            let task = task::Task::new(key, options, used, events)?;
             let (own, streams) = (task.own(), task.streams());
             runtime.spawn(task.run(requests));
             (own, streams)

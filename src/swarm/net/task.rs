@@ -4,6 +4,7 @@ use std::collections::{HashMap, HashSet};
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
+use libp2p::StreamProtocol;
 use libp2p::core::ConnectedPoint;
 use libp2p::futures::StreamExt;
 use libp2p::identity::Keypair;
@@ -23,7 +24,7 @@ use super::behaviour::{Behaviour, BehaviourEvent, build};
 use super::limits::ANNOUNCEMENTS_AT_ONCE;
 use super::peers::Peers;
 use super::scope::{Scope, is_relayed, is_useful, names, scope_of, shown, useful_only};
-use super::{Command, NetError, NetEvent, NetOptions, NetSelf, Reach, ValueCheck};
+use super::{Command, NetError, NetEvent, NetOptions, NetSelf, NetUse, Reach, ValueCheck};
 
 /// How often what has no event of its own is looked after.
 const TICK: Duration = Duration::from_millis(250);
@@ -73,6 +74,7 @@ impl Task {
     pub(super) fn new(
         key: &Keypair,
         options: NetOptions,
+        used: NetUse,
         events: mpsc::UnboundedSender<NetEvent>,
     ) -> Result<Self, NetError> {
         let mut swarm = build(key, &options)?;
@@ -92,7 +94,7 @@ impl Task {
         let now = Instant::now();
         let mut task = Self {
             swarm,
-            check: options.check.clone(),
+            check: used.check,
             options,
             events,
             peers: Peers::default(),
@@ -109,13 +111,13 @@ impl Task {
             redial: now,
             query_count: 0,
         };
-        task.accept()?;
+        task.accept(&used.accept)?;
         Ok(task)
     }
 
     /// Has a task for each protocol take its streams at once: those that nobody takes are dropped.
-    fn accept(&mut self) -> Result<(), NetError> {
-        for protocol in &self.options.accept {
+    fn accept(&mut self, accept: &[StreamProtocol]) -> Result<(), NetError> {
+        for protocol in accept {
             let incoming = self.streams().accept(protocol.clone());
             let mut incoming = incoming.map_err(|e| NetError::Start { reason: e.to_string() })?;
             let (events, protocol) = (self.events.clone(), protocol.clone());

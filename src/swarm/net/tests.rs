@@ -4,14 +4,14 @@ use std::collections::HashSet;
 use std::sync::Arc;
 use std::time::Duration;
 
-use libp2p::futures::{AsyncReadExt, AsyncWriteExt};
+use libp2p::futures::{AsyncReadExt, AsyncWriteExt, StreamExt};
 use libp2p::identity::Keypair;
 use libp2p::kad::RecordKey;
 use libp2p::{Multiaddr, PeerId, StreamProtocol};
 use tokio::runtime::Runtime;
 use tokio::sync::mpsc;
 
-use super::{Net, NetError, NetEvent, NetOptions, Profile, Reach, ValueCheck};
+use super::{Net, NetError, NetEvent, NetOptions, NetUse, Profile, Reach, ValueCheck};
 
 const ECHO: StreamProtocol = StreamProtocol::new("/test/echo/1");
 /// Longest that anything here may take on a busy machine; nothing waits for it when all is well.
@@ -46,15 +46,14 @@ fn options(bootstrap: Vec<(PeerId, Multiaddr)>) -> NetOptions {
         relay: false,
         reach: Reach::Yes,
         profile: Profile::Site,
-        check: Arc::new(Prefixed),
-        accept: vec![ECHO],
     }
 }
 
 async fn node(runtime: &Arc<Runtime>, bootstrap: Vec<(PeerId, Multiaddr)>) -> Node {
     let key = Keypair::generate_ed25519();
-    let (net, events) =
-        Net::start(&key, options(bootstrap), runtime.handle()).expect("a node starts");
+    let used = NetUse { check: Arc::new(Prefixed), accept: vec![ECHO] };
+    let started = Net::start(&key, options(bootstrap), used, runtime.handle());
+    let (net, events) = started.expect("a node starts");
     until(|| async { !net.own_state().await.expect("it runs").listening.is_empty() }).await;
     let address = net.own_state().await.expect("it runs").listening.remove(0);
     Node { net, address, _events: events }
@@ -255,5 +254,58 @@ fn connections_that_come_and_go_leave_nothing_behind() {
             other.net.connect(first.net.own(), vec![first.address.clone()]).await.expect("dialled");
         }
         until(|| async { first.net.peers().await.expect("it runs").is_empty() }).await;
+    });
+}
+
+/// A peer that connects, is answered, and goes: another one each time.
+async fn passes_by(peer: PeerId, at: Multiaddr) {
+    let mut passer = libp2p::SwarmBuilder::with_new_identity()
+        .with_tokio()
+        .with_tcp(
+            libp2p::tcp::Config::default(),
+            libp2p::noise::Config::new,
+            libp2p::yamux::Config::default,
+        )
+        .expect("a transport")
+        .with_behaviour(|_| libp2p::swarm::dummy::Behaviour)
+        .expect("a behaviour")
+        .build();
+    passer.dial(at.with_p2p(peer).expect("an address")).expect("dialled");
+    while !passer.is_connected(&peer) {
+        passer.next().await;
+    }
+}
+
+/// What this process has in memory, in bytes.
+fn resident() -> u64 {
+    let status = std::fs::read_to_string("/proc/self/status").expect("Linux");
+    let line = status.lines().find(|line| line.starts_with("VmRSS:")).expect("a line");
+    let kib = line.split_whitespace().nth(1).and_then(|kib| kib.parse::<u64>().ok());
+    kib.expect("a number") << 10
+}
+
+#[test]
+fn memory_is_flat_over_ten_thousand_connects() {
+    const ROUNDS: [usize; 2] = [2_000, 8_000];
+    const AT_ONCE: usize = 16;
+    /// What the process may have grown by: less than 1 KiB for each peer that came by.
+    const GROWTH_MAX: u64 = 6 << 20;
+    let runtime = runtime();
+    runtime.clone().block_on(async {
+        let node = node(&runtime, Vec::new()).await;
+        let mut held = Vec::new();
+        for count in ROUNDS {
+            for _ in 0..count / AT_ONCE {
+                let mut passing = tokio::task::JoinSet::new();
+                for _ in 0..AT_ONCE {
+                    passing.spawn(passes_by(node.net.own(), node.address.clone()));
+                }
+                let all = async { while passing.join_next().await.is_some() {} };
+                tokio::time::timeout(LONG, all).await.expect("they come and go");
+            }
+            until(|| async { node.net.peers().await.expect("it runs").is_empty() }).await;
+            held.push(resident());
+        }
+        assert!(held[1] < held[0] + GROWTH_MAX, "{held:?} bytes after {ROUNDS:?} connects");
     });
 }

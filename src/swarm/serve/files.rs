@@ -1,6 +1,6 @@
 //! Files and their chunks.
 
-use mega_storage::{ChunkSpan, FileId, HeldFile, ManifestPage, StoreError};
+use mega_storage::{ChunkSpan, FileId, HeldFile, StoreError};
 
 use super::limits::PAGE_CHUNKS_FIRST;
 use super::{Answerer, Asker, NOBODY, Sink, Stop, put};
@@ -56,15 +56,12 @@ impl Answerer {
         offset: u64,
     ) -> Result<Option<Reply>, StoreError> {
         let Some(held) = self.held(asker, key, file)? else { return Ok(None) };
-        let page = held.manifest(offset, PAGE_CHUNKS_FIRST)?;
         // Who goes on asks for where its last page ended; anybody else waits for its first byte.
-        let goes_on = |page: &ManifestPage| {
-            offset > 0 && page.spans.first().is_some_and(|span| span.offset == offset)
-        };
-        let page = match page.as_ref().is_some_and(goes_on) {
-            true => held.manifest(offset, PAGE_CHUNKS_MAX)?,
-            false => page,
-        };
+        let here = held.manifest(offset, 1)?;
+        let starts = here.and_then(|page| page.spans.first().map(|span| span.offset));
+        let goes_on = offset > 0 && starts == Some(offset);
+        let page =
+            held.manifest(offset, if goes_on { PAGE_CHUNKS_MAX } else { PAGE_CHUNKS_FIRST })?;
         Ok(page.map(Reply::Manifest))
     }
 

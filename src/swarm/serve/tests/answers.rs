@@ -7,7 +7,9 @@ use mega_storage::{
     Unit, Visibility,
 };
 
+use super::scene::{Content, noise};
 use super::*;
+use crate::swarm::serve::limits::PAGE_CHUNKS_FIRST;
 use crate::swarm::wire::{Priority, RefLine, Reply, RepoKey, Request};
 
 fn name(text: &str) -> RefName {
@@ -233,4 +235,23 @@ fn an_answer_that_is_stopped_ends_as_not_found() {
     };
     scene.answerer.answer(&stranger(), &request, &Stopped, &mut sink).expect("no failure");
     assert_eq!(replies, [Reply::NotFound]);
+}
+
+#[test]
+fn the_first_page_of_a_manifest_is_short_and_who_goes_on_gets_long_ones() {
+    let scene = Scene::new();
+    let repo = scene.repo(9, "large", Visibility::Public);
+    let Content { file, spans, .. } = scene.add_file(&repo, noise(9, 48 << 20));
+    let first = PAGE_CHUNKS_FIRST;
+    assert!(spans.len() > first + 50, "{} chunks", spans.len());
+    let page = |offset: u64| {
+        let request = Request::Manifest { repo: key(9), file, offset };
+        match &scene.ask(&stranger(), &request)[..] {
+            [Reply::Manifest(page)] => page.spans.clone(),
+            other => panic!("{other:?}"),
+        }
+    };
+    assert_eq!(page(0), spans[..first]);
+    assert_eq!(page(spans[10].offset + 1), spans[10..10 + first]);
+    assert_eq!(page(spans[first].offset), spans[first..]);
 }
