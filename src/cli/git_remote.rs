@@ -134,11 +134,8 @@ pub(super) fn answer(
     pushes: bool,
     socket: &OsText,
 ) -> Result<Done, NodeError> {
-    let expected = "a repository at a peer: p2p://PEER/repo/NAME";
-    let bad = || NodeError::BadArgument { text: url.to_owned(), expected };
-    let place = url.parse().map_err(|_| bad())?;
     let service = if pushes { GitService::ReceivePack } else { GitService::UploadPack };
-    let mut opened = open_git(node, &place, service)?;
+    let mut opened = open_git(node, url, service)?;
     let cut = |error| NodeError::io("speaking with git", error);
     let local = UnixStream::connect(PathBuf::from(&socket.0)).map_err(cut)?;
     (&local).write_all(&[OPENED]).map_err(cut)?;

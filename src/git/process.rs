@@ -56,18 +56,11 @@ impl Running {
         let stdin = child.stdin.take().ok_or_else(missing)?;
         let stdout = child.stdout.take().ok_or_else(missing)?;
         let stderr = child.stderr.take().ok_or_else(missing)?;
-        let has_input = !input.is_empty();
-        let feed = move || {
+        let input = (!input.is_empty()).then_some(input).map(|input| {
             let mut stdin = stdin;
             // A git that ended early says why on its own.
-            let _ = stdin.write_all(&input);
-        };
-        let input = if has_input {
-            Some(thread::spawn(feed))
-        } else {
-            drop(feed);
-            None
-        };
+            thread::spawn(move || drop(stdin.write_all(&input)))
+        });
         let words = thread::spawn(move || collect_words(stderr));
         Ok(Self {
             name: name.to_owned(),

@@ -12,9 +12,9 @@ use super::export::write_repository;
 use super::import_git::{GitReport, nothing_to_take, take_git};
 use super::import_lfs::{LfsPlaces, LfsReport, take_lfs, wanted_files};
 use super::import_peer::import_peer;
+use super::remote::parse_peer_repo;
 use super::{Node, NodeError};
 use crate::git::{self, Git, Head, RemoteRefs, Source};
-use crate::swarm::record::P2pUrl;
 
 /// What to import.
 #[derive(Clone, Debug)]
@@ -56,10 +56,7 @@ pub fn import(
     progress: &dyn Progress,
 ) -> Result<ImportReport, NodeError> {
     if options.source.starts_with("p2p://") {
-        let expected = "a repository at a peer: p2p://PEER/repo/NAME";
-        let bad = |_| NodeError::BadArgument { text: options.source.clone(), expected };
-        let url: P2pUrl = options.source.parse().map_err(bad)?;
-        return import_peer(node, options, &url, progress);
+        return import_peer(node, options, &parse_peer_repo(&options.source)?, progress);
     }
     match git::url_of(&options.source).filter(|_| !options.source_path.is_dir()) {
         Some(url) => import_url(node, options, url, progress),

@@ -17,7 +17,7 @@ use mega_storage::{
 use super::import::{ImportOptions, ImportReport, Target, remove_if_empty};
 use super::import_git::{GitReport, plan_refs};
 use super::import_lfs::{LfsReport, MissingFile, wanted_files};
-use super::prefetch::{Wanted, bring_file};
+use super::prefetch::{Attempts, Wanted, bring_file};
 use super::remote::{RULES, peer_source, repo_at_peer};
 use super::swarm::PeerSource;
 use super::{Node, NodeError};
@@ -26,8 +26,6 @@ use crate::swarm::record::{P2pTarget, P2pUrl};
 
 /// Objects in one question.
 const BATCH_COUNT: usize = 1024;
-/// Files in a row whose peers could not be reached, after which the others are not tried.
-const UNREACHED_MAX: usize = 2;
 
 /// Takes in the repository, or what one branch or tag of it reaches.
 pub(super) fn import_peer(
@@ -255,29 +253,18 @@ fn take_files(
     let (mut report, files) = wanted_files(node, repo)?;
     let len = files.iter().map(|file| file.pointer.len).sum();
     progress.start("LFS content", Some(len), Unit::Bytes);
-    let mut unreached = 0;
+    let mut attempts = Attempts::default();
     for file in files {
         let came = AtomicU64::new(0);
-        let brought = match unreached < UNREACHED_MAX {
-            true => take_file(through, &file, &came, progress),
-            false => Err(StoreError::NotFetched {
-                what: String::new(),
-                reason: "not tried: no peer could be reached".to_owned(),
-            }),
-        };
-        let reason = match brought {
+        let reason = match attempts.next(|| take_file(through, &file, &came, progress)) {
             Ok(true) => {
-                unreached = 0;
                 report.new_count += 1;
                 report.new_len += file.pointer.len;
                 report.stored_len += came.into_inner();
                 continue;
             }
             Ok(false) => "its chunks, as the peer tells them, are not it".to_owned(),
-            Err(StoreError::NotFetched { reason, .. }) => {
-                unreached += 1;
-                reason
-            }
+            Err(StoreError::NotFetched { reason, .. }) => reason,
             Err(
                 error @ (StoreError::MissingFile { .. }
                 | StoreError::MissingChunk { .. }

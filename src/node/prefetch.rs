@@ -30,9 +30,6 @@ const BATCH_COUNT: usize = 1024;
 const BATCH_LEN: u64 = 16 << 20;
 /// Blobs whose lengths are asked for at once.
 const STAT_COUNT: usize = 4096;
-/// Files in a row whose sources could not be reached, after which the others are not tried.
-const UNREACHED_MAX: usize = 2;
-
 /// What to bring.
 #[derive(Clone, Debug)]
 pub struct PrefetchRequest {
@@ -342,18 +339,11 @@ impl Work<'_> {
 
     fn bring_files(&mut self, files: &[Wanted<FileId>], came: &AtomicU64) -> Result<(), NodeError> {
         let Some(through) = self.through else { return Ok(()) };
-        let mut unreached = 0;
+        let mut attempts = Attempts::default();
         for file in files {
             self.go_on()?;
-            let brought = match unreached < UNREACHED_MAX {
-                true => bring_file(through, file, came, self.progress),
-                false => Err(StoreError::NotFetched {
-                    what: String::new(),
-                    reason: "not tried: the source could not be reached".to_owned(),
-                }),
-            };
-            match brought {
-                Ok(true) => unreached = 0,
+            match attempts.next(|| bring_file(through, file, came, self.progress)) {
+                Ok(true) => {}
                 Ok(false) => {
                     let here = through.resident(&Content::File(file.id))?;
                     let why = match here < file.len && here > 0 {
@@ -363,10 +353,7 @@ impl Work<'_> {
                     self.lacks(&file.path, &file.id, Some(file.len), why);
                 }
                 Err(StoreError::Interrupted) => return Err(StoreError::Interrupted.into()),
-                Err(error) => {
-                    unreached += usize::from(matches!(error, StoreError::NotFetched { .. }));
-                    self.absent(&file.path, &file.id, Some(file.len), error)?;
-                }
+                Err(error) => self.absent(&file.path, &file.id, Some(file.len), error)?,
             }
         }
         Ok(())
@@ -381,6 +368,36 @@ fn items(path: &[u8], data: &[u8]) -> Vec<Item> {
         ([path, gap, entry.name].concat(), entry.mode, entry.id)
     };
     entries.map(item).collect()
+}
+
+/// Files tried one after the other, until nobody can be reached.
+#[derive(Default)]
+pub(super) struct Attempts {
+    /// How many in a row found nobody.
+    unreached: usize,
+}
+
+impl Attempts {
+    /// After so many the others are not tried.
+    const UNREACHED_MAX: usize = 2;
+
+    /// The next file, brought by `bring`; whether it is whole then.
+    pub(super) fn next(
+        &mut self,
+        bring: impl FnOnce() -> Result<bool, StoreError>,
+    ) -> Result<bool, StoreError> {
+        if self.unreached >= Self::UNREACHED_MAX {
+            let reason = "not tried: the source could not be reached".to_owned();
+            return Err(StoreError::NotFetched { what: String::new(), reason });
+        }
+        let brought = bring();
+        match &brought {
+            Ok(true) => self.unreached = 0,
+            Err(StoreError::NotFetched { .. }) => self.unreached += 1,
+            _ => {}
+        }
+        brought
+    }
 }
 
 /// Brings a file, several runs at a time; whether it is whole then, its hash proven.

@@ -185,14 +185,26 @@ fn find_or_make(node: &Node, name: &RepoName, origin: String) -> Result<(Repo, b
     }
 }
 
+/// Reads the address of a repository at a peer.
+///
+/// # Errors
+/// [`NodeError::BadArgument`].
+pub(super) fn parse_peer_repo(text: &str) -> Result<P2pUrl, NodeError> {
+    let url = text.parse::<P2pUrl>().map_err(|_| no_peer_repo(text))?;
+    repo_at_peer(&url)?;
+    Ok(url)
+}
+
+fn no_peer_repo(text: &str) -> NodeError {
+    let expected = "a repository at a peer: p2p://PEER/repo/NAME";
+    NodeError::BadArgument { text: text.to_owned(), expected }
+}
+
 /// The repository that an address of a peer names.
 pub(super) fn repo_at_peer(url: &P2pUrl) -> Result<&RepoName, NodeError> {
     match &url.target {
         P2pTarget::Repo { name, .. } => Ok(name),
-        P2pTarget::Object(_) | P2pTarget::File(_) => {
-            let expected = "a repository at a peer: p2p://PEER/repo/NAME";
-            Err(NodeError::BadArgument { text: url.to_string(), expected })
-        }
+        P2pTarget::Object(_) | P2pTarget::File(_) => Err(no_peer_repo(&url.to_string())),
     }
 }
 

@@ -114,21 +114,18 @@ pub struct PeerGitStream {
 /// Opens git's protocol with a repository at a peer.
 ///
 /// # Errors
-/// When the peer cannot be reached, has no such repository, or does not let this store do that.
-pub fn open_git(
-    node: &Node,
-    url: &P2pUrl,
-    service: GitService,
-) -> Result<PeerGitStream, NodeError> {
+/// When that is no address of one; when the peer cannot be reached, has no such repository, or does
+/// not let this store do that.
+pub fn open_git(node: &Node, url: &str, service: GitService) -> Result<PeerGitStream, NodeError> {
+    let place = remote::parse_peer_repo(url)?;
     let peers = node.swarm(&SwarmOptions::default())?;
-    let name = remote::repo_at_peer(url)?;
-    let record = resolve(node.store(), &peers, url.peer, name)?;
-    let addresses = StoreBook::addresses(node.store(), &url.peer)?;
-    let following =
-        peers.exchange().follow(record.claims().rid, vec![(url.peer, addresses)], false);
+    let P2pUrl { peer, .. } = place;
+    let record = resolve(node.store(), &peers, peer, remote::repo_at_peer(&place)?)?;
+    let addresses = StoreBook::addresses(node.store(), &peer)?;
+    let following = peers.exchange().follow(record.claims().rid, vec![(peer, addresses)], false);
     let open = Open { service, repo: record.claims().rid, protocol: VERSION.to_owned() };
-    let failed = |reason: String| NodeError::Remote { url: url.to_string(), reason };
-    let opened = peers.exchange().git(url.peer, &open).map_err(|e| failed(e.to_string()))?;
+    let failed = |reason: String| NodeError::Remote { url: url.to_owned(), reason };
+    let opened = peers.exchange().git(peer, &open).map_err(|e| failed(e.to_string()))?;
     let refused = match service {
         GitService::UploadPack => "it does not let this store fetch",
         GitService::ReceivePack => "it does not let this store push",
