@@ -4,6 +4,7 @@
 //! in leads nowhere, or to somebody else, so an address is kept only when it reaches at least as
 //! far as the way on which it was heard.
 
+use std::error::Error;
 use std::net::{Ipv4Addr, Ipv6Addr};
 
 use libp2p::kad::ProviderRecord;
@@ -92,9 +93,8 @@ pub(super) fn shown(error: &DialError) -> String {
     match error {
         DialError::NoAddresses => "no address of it is known".to_owned(),
         DialError::Transport(tried) => {
-            let tried: Vec<String> =
-                tried.iter().map(|(address, error)| format!("{address}: {error}")).collect();
-            tried.join("; ")
+            let lines = tried.iter().map(|(at, error)| format!("{at}: {}", causes(error)));
+            lines.collect::<Vec<_>>().join("; ")
         }
         DialError::WrongPeerId { obtained, address } => {
             format!("at {address} is another peer, {obtained}")
@@ -103,12 +103,38 @@ pub(super) fn shown(error: &DialError) -> String {
     }
 }
 
+/// An error with what caused it, each thing said once: transports wrap errors, and some say nothing
+/// themselves.
+fn causes(error: &dyn Error) -> String {
+    let mut said: Vec<String> = Vec::new();
+    let mut next = Some(error);
+    while let Some(error) = next {
+        let text = error.to_string();
+        if !text.is_empty() && said.last().is_none_or(|before| !before.contains(&text)) {
+            said.push(text);
+        }
+        next = error.source();
+    }
+    said.join(": ")
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
 
     fn scope(text: &str) -> Option<Scope> {
         scope_of(&text.parse().expect("an address"))
+    }
+
+    #[test]
+    fn a_failed_dial_says_why() {
+        use libp2p::TransportError;
+        use std::io;
+        let cause = io::Error::from_raw_os_error(111);
+        let wrapped = TransportError::Other(io::Error::other(TransportError::Other(cause)));
+        let tried = vec![("/ip4/10.0.0.1/tcp/1".parse().expect("an address"), wrapped)];
+        let line = shown(&DialError::Transport(tried));
+        assert_eq!(line, "/ip4/10.0.0.1/tcp/1: Connection refused (os error 111)");
     }
 
     #[test]
