@@ -3,16 +3,20 @@
 use std::env;
 use std::ffi::OsString;
 use std::io;
+use std::os::unix::net::UnixStream;
 use std::path::{Path, PathBuf};
+use std::sync::Arc;
+use std::thread::{self, Scope};
 
+use super::peer_stream::Waiting;
 use super::reach::Context;
 use super::{FAILED, USAGE, exit};
-use crate::control::{Exit, Reply};
+use crate::control::{Exit, PeerService, Reply};
 use crate::git::credential::{self, Credential};
 use crate::git::history::History;
 use crate::git::{Git, PASSED_VARIABLES, config, run as run_git, trust};
-use crate::lfs::agent::{self, Agent, HttpRemote};
-use crate::lfs::{Access, Login};
+use crate::lfs::agent::{self, Agent, HttpRemote, Operation, Remote, StreamRemote};
+use crate::lfs::{Access, LfsError, Login, wire};
 
 /// Transfer LFS files by chunk, for git-lfs
 ///
@@ -34,6 +38,10 @@ pub(super) struct Args {
 
 /// Git's configuration of the agent.
 const SECTION: &str = "lfs.customtransfer.mega";
+/// Git's configuration of git-lfs with peers, where it has no server and leaves all to the agent.
+/// It takes `p2p://PEER/...` for a path at a host named p2p, and looks for the options of the
+/// address that it makes of that.
+const PEER_SECTION: &str = "lfs.https://p2p";
 
 pub(super) fn run(args: &Args, context: &Context<'_>) -> Exit {
     if args.global && !args.install && !args.uninstall {
@@ -48,14 +56,17 @@ pub(super) fn run(args: &Args, context: &Context<'_>) -> Exit {
         set_up(&git, &dir, args.global, context)
     } else if args.uninstall {
         let scope = scope(args.global);
-        let remove = ["config", scope, "--remove-section", SECTION];
-        match run_git(git.in_dir(dir.as_os_str()).args(remove), "config", b"") {
-            Ok(_) => context.terminal.note("git-lfs transfers whole files again"),
-            Err(_) => context.terminal.note("it was not set up"),
+        let remove = |section| {
+            let remove = ["config", scope, "--remove-section", section];
+            run_git(git.in_dir(dir.as_os_str()).args(remove), "config", b"").is_ok()
+        };
+        match [remove(SECTION), remove(PEER_SECTION)] {
+            [false, false] => context.terminal.note("it was not set up"),
+            _ => context.terminal.note("git-lfs transfers whole files again"),
         }
         Exit::default()
     } else {
-        transfer(&git, &dir)
+        transfer(&git, &dir, context)
     }
 }
 
@@ -69,21 +80,25 @@ fn set_up(git: &Git, dir: &Path, is_global: bool, context: &Context<'_>) -> Exit
         Ok(program) => program,
         Err(error) => return failed(&format!("this program's path is not known: {error}"), None),
     };
-    let values: [(&str, OsString); 2] =
-        [("path", program.into_os_string()), ("args", "lfs-agent".into())];
-    for (key, value) in values {
+    let values: [(&str, &str, OsString); 4] = [
+        (SECTION, "path", program.into_os_string()),
+        (SECTION, "args", "lfs-agent".into()),
+        (PEER_SECTION, "standaloneTransferAgent", wire::TRANSFER.into()),
+        (PEER_SECTION, "sshTransfer", "never".into()),
+    ];
+    for (section, key, value) in values {
         let mut command = git.in_dir(dir.as_os_str());
-        command.args(["config", scope(is_global), &format!("{SECTION}.{key}")]).arg(value);
+        command.args(["config", scope(is_global), &format!("{section}.{key}")]).arg(value);
         if let Err(error) = run_git(&mut command, "config", b"") {
             return exit::of_node(&error.into());
         }
     }
-    context.terminal.note("git-lfs will transfer by chunk with servers that can");
+    context.terminal.note("git-lfs will transfer by chunk with servers that can, and with peers");
     Exit::default()
 }
 
 /// Speaks with git-lfs until it has no more files.
-fn transfer(git: &Git, dir: &Path) -> Exit {
+fn transfer(git: &Git, dir: &Path, context: &Context<'_>) -> Exit {
     let (common, lfs_dir) = match find_dirs(git, dir) {
         Ok(dirs) => dirs,
         Err(error) => {
@@ -113,11 +128,54 @@ fn transfer(git: &Git, dir: &Path) -> Exit {
     };
     let remote = HttpRemote::new(&access_to);
     let earlier = |pointer: &mega_storage::Pointer| history.other_versions(pointer);
-    let agent = Agent { lfs_dir, earlier: &earlier, remote: &remote };
-    match agent::run(&agent, &mut io::stdin().lock(), &mut io::stdout()) {
+    let talked = thread::scope(|scope| {
+        let connect = |url: &str| open_stream(scope, context, url);
+        let alone = |name: &str, operation| -> Result<Box<dyn Remote + '_>, LfsError> {
+            let url = peer_url(git, dir, name, operation)?;
+            Ok(Box::new(StreamRemote::new(url, &connect)))
+        };
+        let agent = Agent { lfs_dir, earlier: &earlier, remote: &remote };
+        agent::run(&agent, &alone, &mut io::stdin().lock(), &mut io::stdout())
+    });
+    match talked {
         Ok(()) => Exit::default(),
         Err(error) => failed(&format!("talking to git-lfs: {error}"), None),
     }
+}
+
+/// Has a stream to the repository at `url` opened.
+fn open_stream<'scope>(
+    scope: &'scope Scope<'scope, '_>,
+    context: &'scope Context<'_>,
+    url: &str,
+) -> io::Result<UnixStream> {
+    let waiting = Arc::new(Waiting::new()?);
+    let (waits, url) = (waiting.clone(), url.to_owned());
+    let performing = scope.spawn(move || waits.perform(context, &url, PeerService::Lfs));
+    if let Some(stream) = waiting.accept()? {
+        return Ok(stream);
+    }
+    let exit = performing.join().ok();
+    let why = exit.and_then(|exit| exit.error);
+    Err(io::Error::other(why.unwrap_or_else(|| "the stream ended at once".to_owned())))
+}
+
+/// The address of what git-lfs calls by `name`: a remote, or an address.
+fn peer_url(git: &Git, dir: &Path, name: &str, operation: Operation) -> Result<String, LfsError> {
+    let ask = |args: &[&str]| {
+        let answer = run_git(git.in_dir(dir.as_os_str()).args(args), "remote", b"").ok()?;
+        let url = String::from_utf8(answer).ok()?.trim().to_owned();
+        url.starts_with("p2p://").then_some(url)
+    };
+    let for_push = match operation {
+        Operation::Upload => ask(&["remote", "get-url", "--push", "--", name]),
+        Operation::Download => None,
+    };
+    let url = for_push.or_else(|| ask(&["ls-remote", "--get-url", "--", name]));
+    url.or_else(|| ask(&["config", "--get", "lfs.url"])).ok_or_else(|| LfsError::Endpoint {
+        url: name.to_owned(),
+        reason: "without a server this agent works with p2p://PEER/repo/NAME".to_owned(),
+    })
 }
 
 /// The repository's own directory, and the one in which git-lfs keeps its files.

@@ -24,6 +24,7 @@ mod mount_helper;
 mod output;
 mod parse;
 mod peer;
+mod peer_stream;
 mod pin;
 mod prefetch;
 mod progress;

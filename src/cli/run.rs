@@ -6,7 +6,7 @@ use std::panic::{AssertUnwindSafe, catch_unwind};
 use super::exit;
 use super::output::{Done, Output};
 use super::{
-    BUG, cache, cat, debug, discover, export, file, git_remote, import, ls, mount, peer, pin,
+    BUG, cache, cat, debug, discover, export, file, import, ls, mount, peer, peer_stream, pin,
     prefetch, repo, stats, status, token, unmount,
 };
 use crate::control::{Call, Exit, Reply, RepoCall, Request};
@@ -92,8 +92,8 @@ fn run(node: &Node, holder: Holder, call: &Call, out: &Output<'_>) -> Result<Don
         Request::Cat { repo, revision, path } => cat::answer(node, repo, revision, path, out),
         Request::Mount(call) => mount::answer(node, holder, call, git(), out),
         Request::Unmount { dir } => unmount::answer(node, dir, out),
-        Request::GitStream { url, pushes, socket } => {
-            git_remote::answer(node, url, *pushes, socket)
+        Request::GitStream { url, service, socket } => {
+            peer_stream::answer(node, url, *service, socket)
         }
         Request::Prefetch(call) => prefetch::answer(node, call, git(), out),
         Request::Pin { repo, remove } => pin::answer(node, repo, *remove, out),

@@ -58,12 +58,12 @@ pub enum Request {
         /// Absolute path of the mount.
         dir: OsText,
     },
-    /// Git's own protocol with a repository at a peer, over a socket that the asker listens on.
+    /// A protocol of git's with a repository at a peer, over a socket that the asker listens on.
     GitStream {
         /// `p2p://PEER/repo/NAME`.
         url: String,
-        /// A push; else a fetch.
-        pushes: bool,
+        /// What for.
+        service: PeerService,
         /// Absolute path of the socket.
         socket: OsText,
     },
@@ -111,6 +111,18 @@ pub enum Request {
         /// Offset of the byte in the file.
         offset: u64,
     },
+}
+
+/// What git does with a repository at a peer.
+#[derive(Clone, Copy, PartialEq, Eq, Debug, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum PeerService {
+    /// It fetches.
+    Fetch,
+    /// It pushes.
+    Push,
+    /// git-lfs sends and fetches files.
+    Lfs,
 }
 
 /// `import`.

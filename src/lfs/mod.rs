@@ -13,6 +13,7 @@ mod by_chunk;
 mod client;
 mod endpoint;
 mod local;
+mod pieces;
 pub mod server;
 pub mod wire;
 

@@ -51,6 +51,37 @@ pub const CHUNK_LEN_MAX: u32 = 256 << 10;
 /// Bytes of an entry.
 pub const ENTRY_LEN: usize = ChunkId::LEN + 4;
 
+/// What can be asked about a file.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub enum Route {
+    /// Which chunks have to be sent.
+    Missing,
+    /// Some of them.
+    Send,
+    /// The file is to be put together.
+    Finish,
+    /// Its chunks.
+    Chunks,
+    /// Parts of it.
+    Fetch,
+    /// The whole of it comes, as LFS itself has it.
+    Put,
+}
+
+impl Route {
+    /// Its name below the file's address; LFS's own route has none.
+    pub fn name(self) -> Option<&'static str> {
+        match self {
+            Self::Missing => Some("missing"),
+            Self::Send => Some("send"),
+            Self::Finish => Some("finish"),
+            Self::Chunks => Some("chunks"),
+            Self::Fetch => Some("fetch"),
+            Self::Put => None,
+        }
+    }
+}
+
 /// What an upload is about.
 #[derive(Serialize, Deserialize, utoipa::ToSchema, Clone, PartialEq, Eq, Debug)]
 pub struct Claim {

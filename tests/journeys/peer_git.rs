@@ -3,9 +3,10 @@
 use std::os::unix::fs::symlink;
 
 use crate::peers::{address, id, peer};
-use crate::support::World;
+use crate::support::large::{checkout, commit, read, tenth_changed};
 use crate::support::repos;
 use crate::support::world::Run;
+use crate::support::{Numbers, World};
 
 /// Has git find the helper.
 fn with_helper(world: &World) {
@@ -83,4 +84,50 @@ fn git_clones_fetches_and_pushes_over_peers() {
     assert_eq!(absent.words.replace("repo/x", "repo/source"), gone.words);
     let odd = git(&here, &["clone", "-q", "p2p://nobody/repo/x", "gone"]);
     assert!(odd.code != 0 && odd.words.contains("p2p://PEER/repo/NAME"), "{odd:?}");
+}
+
+#[test]
+fn lfs_files_come_and_go_over_peers() {
+    let (there, here) = (World::with_store(), World::with_store());
+    with_helper(&here);
+    let mut numbers = Numbers(77);
+    let first = numbers.bytes(12 << 20);
+    checkout(&there, "source", &first);
+    std::fs::write(there.path("source/small.bin"), b"a little").expect("written");
+    there.sh("cd source && git add . && git commit -qm small");
+    there.ok(&["import", "source"]);
+    there.ok(&["repo", "visibility", "source", "public"]);
+    there.ok(&["repo", "config", "source", "swarm.allowWrite", &id(&here)]);
+    let server = peer(&there);
+    here.ok(&["peer", "add", &address(&server)]);
+    let url = format!("p2p://{}/repo/source", id(&there));
+    here.sh("git lfs install >&2");
+    here.ok(&["lfs-agent", "--install", "--global"]);
+
+    well(git(&here, &["clone", "-q", &url, "down"]));
+    assert!(read(&here, "down/w.bin") == first);
+    assert_eq!(read(&here, "down/small.bin"), b"a little");
+    here.git("down", &["lfs", "fsck"]);
+
+    // What is new in a file goes up, and is there for the next.
+    let second = tenth_changed(&first, &mut numbers);
+    commit(&here, "down", &second);
+    well(git(&here, &["-C", "down", "push", "-q", "origin", "HEAD"]));
+    let stored: u64 = {
+        let stats = there.ok(&["stats", "--json"]);
+        let stats: serde_json::Value = serde_json::from_str(&stats).expect("JSON");
+        stats["chunk_bytes"].as_u64().expect("a number")
+    };
+    assert!(stored < first.len() as u64 * 12 / 10, "{stored} bytes of chunks");
+    well(git(&here, &["clone", "-q", &url, "again"]));
+    assert!(read(&here, "again/w.bin") == second);
+
+    // Who may only read sends nothing, and is told so.
+    there.ok(&["repo", "config", "source", "--unset", "swarm.allowWrite"]);
+    commit(&here, "down", &numbers.bytes(3 << 20));
+    let refused = git(&here, &["-C", "down", "lfs", "push", "origin", "HEAD"]);
+    assert!(refused.code != 0 && refused.words.contains("push access"), "{refused:?}");
+    // Where git-lfs has a server the agent is not asked for peers.
+    here.ok(&["lfs-agent", "--uninstall", "--global"]);
+    assert_eq!(here.sh("git config --global --get-regexp p2p || true").trim(), "");
 }

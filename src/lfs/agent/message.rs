@@ -7,12 +7,14 @@ use std::path::PathBuf;
 
 use serde::{Deserialize, Serialize};
 
+use super::Operation;
+
 /// What git-lfs says.
 #[derive(Deserialize, Debug)]
 #[serde(tag = "event", rename_all = "lowercase")]
 pub(super) enum Asked {
-    /// The beginning.
-    Init {},
+    /// The beginning: which remote of git's, and in which direction.
+    Init { operation: Operation, remote: String },
     /// A file to send.
     Upload { oid: String, size: u64, path: PathBuf, action: Option<Target> },
     /// A file to fetch.

@@ -2,7 +2,11 @@
 //! by chunks, and only the chunks that the other side does not have.
 //!
 //! git-lfs speaks to it in lines of JSON ([`run`]). What the server is asked stands behind
-//! [`Remote`]: [`HttpRemote`] over HTTP ([`crate::lfs::wire`]), and a store in memory in the tests.
+//! [`Remote`]: [`HttpRemote`] over HTTP ([`crate::lfs::wire`]), [`StreamRemote`] over streams to a
+//! peer, and a store in memory in the tests.
+//!
+//! With a peer there is no LFS server that git-lfs could ask: it is configured to leave everything
+//! to this agent (it calls that standalone), and names the remote instead of an address.
 //!
 //! Beside git-lfs's own files it keeps, in `<lfs>/mega`: `chunks/<oid>`, the chunks of a file that
 //! went through it, so that it need not be read again to be a base; and `part/<oid>`, a file that
@@ -13,12 +17,14 @@
 //! from the server or from a file that lies here; a file is handed on when the whole has its own.
 
 mod bases;
+mod carrier;
 mod download;
 mod http;
 mod index;
 mod message;
 mod parallel;
 mod run;
+mod stream;
 mod upload;
 
 #[cfg(test)]
@@ -28,12 +34,14 @@ use std::io::{self, Read};
 use std::path::{Path, PathBuf};
 
 use mega_storage::{ChunkRef, FileId, Pointer};
+use serde::Deserialize;
 
 use super::LfsError;
 use super::wire::{Claim, Range};
 pub use http::HttpRemote;
 pub use message::Target;
 pub use run::run;
+pub use stream::{Connect, StreamRemote};
 
 /// Files up to this length go as a whole: asking would take longer.
 pub const WHOLE_LEN_MAX: u64 = 1 << 20;
@@ -111,6 +119,19 @@ pub trait Remote: Sync {
 /// Earlier versions of a file, the newest first, as the repository's history has them.
 pub type Earlier<'a> = dyn Fn(&Pointer) -> Vec<FileId> + Sync + 'a;
 
+/// What git-lfs does.
+#[derive(Clone, Copy, PartialEq, Eq, Debug, Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub enum Operation {
+    /// It sends files.
+    Upload,
+    /// It fetches files.
+    Download,
+}
+
+/// Opens the remote that git-lfs calls by this name, where it has no LFS server.
+pub type Alone<'a> = dyn Fn(&str, Operation) -> Result<Box<dyn Remote + 'a>, LfsError> + 'a;
+
 /// Where the agent works.
 pub struct Agent<'a> {
     /// The repository's LFS directory, the parent of `objects`.
@@ -122,6 +143,11 @@ pub struct Agent<'a> {
 }
 
 impl Agent<'_> {
+    /// The same with another remote.
+    fn with<'b>(&'b self, remote: &'b dyn Remote) -> Agent<'b> {
+        Agent { lfs_dir: self.lfs_dir.clone(), earlier: self.earlier, remote }
+    }
+
     /// Where the agent keeps a file of its own.
     fn own_path(&self, kind: &str, id: &FileId) -> PathBuf {
         self.lfs_dir.join("mega").join(kind).join(id.to_string())

@@ -1,5 +1,6 @@
 //! The agent's conversation with git-lfs: one request after the other, until it says `terminate`.
 
+use std::collections::HashMap;
 use std::io::{self, BufRead, Read, Write};
 use std::path::PathBuf;
 
@@ -7,22 +8,26 @@ use mega_storage::{FileId, Pointer};
 use parking_lot::Mutex;
 
 use super::message::{Answer, Asked, Event, Failure, Target, say};
-use super::{Agent, LINE_LEN_MAX, download, upload};
+use super::{Agent, Alone, LINE_LEN_MAX, Operation, Remote, download, upload};
 use crate::lfs::LfsError;
 
 /// Bytes between two lines of progress.
 const PROGRESS_LEN: u64 = 1 << 20;
 
-/// Answers git-lfs until it is done. A file that fails is an answer, not an error.
+/// Answers git-lfs until it is done; `alone` finds what it names where it has no server. A file
+/// that fails is an answer, not an error.
 ///
 /// # Errors
 /// When git-lfs cannot be heard or told any more, or does not speak the protocol.
 pub fn run(
     agent: &Agent<'_>,
+    alone: &Alone<'_>,
     input: &mut dyn BufRead,
     output: &mut (dyn Write + Send),
 ) -> io::Result<()> {
     let mut line = Vec::new();
+    let mut asked_for = None;
+    let mut named: Option<Box<dyn Remote + '_>> = None;
     loop {
         line.clear();
         input.take(LINE_LEN_MAX).read_until(b'\n', &mut line)?;
@@ -42,19 +47,27 @@ pub fn run(
             }
         };
         match asked {
-            Asked::Init {} => say(output, &Answer::Ready {})?,
+            Asked::Init { operation, remote } => {
+                asked_for = Some((remote, operation));
+                named = None;
+                say(output, &Answer::Ready {})?;
+            }
             Asked::Terminate {} => return Ok(()),
             Asked::Upload { oid, size, path, action } => {
                 let meter = Meter::new(&oid, size, output);
-                let done = target_of(&oid, size, action).and_then(|(pointer, target)| {
-                    upload::upload(agent, &target, &pointer, &path, &meter)
+                let done = place(agent, (alone, &mut named), asked_for.as_ref(), &oid, action);
+                let done = done.and_then(|(remote, file, target)| {
+                    let pointer = Pointer { file, len: size };
+                    upload::upload(&agent.with(remote), &target, &pointer, &path, &meter)
                 });
                 meter.complete(done.map(|()| None))?;
             }
             Asked::Download { oid, size, action } => {
                 let meter = Meter::new(&oid, size, output);
-                let done = target_of(&oid, size, action).and_then(|(pointer, target)| {
-                    download::download(agent, &target, &pointer, &meter)
+                let done = place(agent, (alone, &mut named), asked_for.as_ref(), &oid, action);
+                let done = done.and_then(|(remote, file, target)| {
+                    let pointer = Pointer { file, len: size };
+                    download::download(&agent.with(remote), &target, &pointer, &meter)
                 });
                 meter.complete(done.map(Some))?;
             }
@@ -62,13 +75,25 @@ pub fn run(
     }
 }
 
-fn target_of(oid: &str, len: u64, action: Option<Target>) -> Result<(Pointer, Target), LfsError> {
+/// Where a file is: on the server that git-lfs has asked, or at the remote that it named.
+fn place<'a, 'b>(
+    agent: &'a Agent<'_>,
+    (alone, named): (&Alone<'b>, &'a mut Option<Box<dyn Remote + 'b>>),
+    asked_for: Option<&(String, Operation)>,
+    oid: &str,
+    action: Option<Target>,
+) -> Result<(&'a dyn Remote, FileId, Target), LfsError> {
     let wrong = |reason: &str| LfsError::Answer { host: "git-lfs".into(), reason: reason.into() };
     let file = oid.parse::<FileId>().map_err(|_| wrong("the oid is not a SHA-256"))?;
-    let target = action.ok_or_else(|| {
-        wrong("there is no action: this agent works with a server, not as a standalone one")
-    })?;
-    Ok((Pointer { file, len }, target))
+    if let Some(target) = action {
+        return Ok((agent.remote, file, target));
+    }
+    let (name, operation) = asked_for.ok_or_else(|| wrong("it asks before it begins"))?;
+    let remote = match named {
+        Some(remote) => remote,
+        None => named.insert(alone(name, *operation)?),
+    };
+    Ok((&**remote, file, Target { href: file.to_string(), header: HashMap::new() }))
 }
 
 /// Tells git-lfs how far one file is. Called from several threads.

@@ -1,5 +1,6 @@
 //! The agent spoken to as git-lfs does, with a server that is a store in the same process.
 
+mod alone;
 mod remote;
 mod scenes;
 mod talk;
@@ -42,8 +43,9 @@ impl Clone {
     fn talk(&self, remote: &dyn Remote, lines: &[Value], earlier: &Earlier<'_>) -> Vec<Value> {
         let input: String = lines.iter().map(|line| format!("{line}\n")).collect();
         let mut output = Vec::new();
-        let agent = Agent { lfs_dir: self.dir.path().to_owned(), earlier, remote };
-        run(&agent, &mut input.as_bytes(), &mut output).expect("a conversation");
+        let lfs_dir = self.dir.path().to_owned();
+        let agent = Agent { lfs_dir, earlier, remote };
+        run(&agent, &no_peer, &mut input.as_bytes(), &mut output).expect("a conversation");
         let lines = output.split(|&b| b == b'\n').filter(|line| !line.is_empty());
         lines.map(|line| serde_json::from_slice(line).expect("JSON")).collect()
     }
@@ -91,6 +93,11 @@ fn init(operation: &str) -> Value {
 fn action(pointer: &Pointer) -> Value {
     let href = format!("http://h/a.git/info/lfs/mega/v1/objects/{}", pointer.file);
     json!({"href": href, "header": {"Authorization": "Basic x"}, "expires_in": 60})
+}
+
+/// There is no remote but the server.
+fn no_peer(name: &str, _: Operation) -> Result<Box<dyn Remote>, LfsError> {
+    Err(LfsError::Answer { host: name.to_owned(), reason: "it has no server".to_owned() })
 }
 
 fn no_history(_: &Pointer) -> Vec<FileId> {

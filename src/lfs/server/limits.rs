@@ -23,3 +23,5 @@ pub const SLICED_LEN_MAX: u64 = 64 << 30;
 pub const SLICED_FILES_KEPT: usize = 64;
 /// Seconds after which an upload by chunks is forgotten that nobody went on with: a week.
 pub const UPLOAD_AGE_MAX_S: u64 = 7 * 86_400;
+/// Bytes of a request's body that are read off when its answer does not need them.
+pub const REST_LEN_MAX: u64 = 8 << 20;

@@ -21,6 +21,8 @@
 //! | GET | `mega/v1/objects/{oid}/chunks` | read | [`chunked::list`] |
 //! | POST | `mega/v1/objects/{oid}/fetch` | read | [`chunked::fetch`] |
 //!
+//! Peers ask the agent's routes over one stream: [`serve`].
+//!
 //! Bodies of JSON are at most [`limits::JSON_LEN_MAX`] bytes. Answers are [`MEDIA_TYPE`], content
 //! is `application/octet-stream`, errors are [`LfsError::body`] with [`LfsError::status`].
 //!
@@ -35,6 +37,7 @@ pub mod limits;
 pub mod locks;
 mod message;
 pub mod slices;
+mod stream;
 mod time;
 mod transfer;
 
@@ -50,6 +53,7 @@ pub use message::{
     Action, Actions, BatchRequest, BatchResponse, ObjectAnswer, ObjectError, ObjectRequest,
     RefSpec, VerifyRequest, parse,
 };
+pub use stream::serve;
 pub use transfer::{Download, Uploaded, open_download, upload, verify};
 
 /// The protocol's media type.

@@ -1,6 +1,6 @@
 //! Git's own protocol between peers: serving it from the store, and opening it with another.
 
-use std::io::{self, BufRead, BufReader, Read, Write};
+use std::io::{self, BufRead, BufReader, BufWriter, Read, Write};
 use std::sync::Arc;
 
 use libp2p::PeerId;
@@ -9,6 +9,9 @@ use mega_storage::{NoProgress, Repo, Store, StoreError};
 use super::lookup::resolve;
 use super::{SwarmOptions, book::StoreBook};
 use crate::git::{GitError, Protocol, Service, receive_pack, upload_pack};
+use crate::lfs;
+use crate::lfs::server::LfsContext;
+use crate::lfs::server::slices::SliceCache;
 use crate::node::{Node, NodeError, remote};
 use crate::swarm::exchange::{Book, Following, GitServer, GitStream};
 use crate::swarm::record::P2pUrl;
@@ -19,25 +22,37 @@ use crate::swarm::wire::{GitService, Open};
 /// the first.
 const VERSION: &str = "version=2";
 
+/// What is written at once of an answer about LFS files, in bytes.
+const STREAM_LEN: usize = 128 << 10;
+
 /// Serves git to peers, to each what its rights are.
 pub(super) struct PeerGit {
-    pub(super) store: Store,
-    pub(super) answerer: Arc<Answerer>,
-    pub(super) book: Arc<StoreBook>,
+    store: Store,
+    answerer: Arc<Answerer>,
+    book: Arc<StoreBook>,
+    slices: SliceCache,
 }
 
 impl PeerGit {
-    /// The repository, when the peer may do that with it.
-    fn repo(&self, peer: &PeerId, open: &Open) -> Result<Option<Repo>, StoreError> {
+    pub(super) fn new(store: &Store, answerer: &Arc<Answerer>, book: &Arc<StoreBook>) -> Self {
+        Self {
+            store: store.clone(),
+            answerer: answerer.clone(),
+            book: book.clone(),
+            slices: SliceCache::default(),
+        }
+    }
+
+    /// The repository and the peer's rights, when it may do that with it.
+    fn repo(&self, peer: &PeerId, open: &Open) -> Result<Option<(Repo, PeerRights)>, StoreError> {
         let asker = Asker::new(peer, self.book.is_mesh(peer));
         let needed = match open.service {
-            GitService::UploadPack => PeerRights::Read,
+            GitService::UploadPack | GitService::Lfs => PeerRights::Read,
             GitService::ReceivePack => PeerRights::Write,
         };
         let found = self.answerer.rights(&asker, &open.repo)?;
         // From parts neither a fetch nor a push can be answered.
-        let found = found.filter(|(repo, rights)| *rights >= needed && !repo.partial);
-        Ok(found.map(|(repo, _)| repo))
+        Ok(found.filter(|(repo, rights)| *rights >= needed && !repo.partial))
     }
 
     fn talk(
@@ -47,7 +62,7 @@ impl PeerGit {
         read: &mut (dyn Read + Send),
         write: &mut (dyn Write + Send),
     ) -> Result<(), GitError> {
-        let Some(repo) = self.repo(peer, open)? else { return Ok(()) };
+        let Some((repo, rights)) = self.repo(peer, open)? else { return Ok(()) };
         let settings = self.store.settings(repo.id)?;
         let actor = format!("peer {peer}");
         let service =
@@ -76,6 +91,23 @@ impl PeerGit {
                     Ok(_) | Err(GitError::Refused { .. }) => {}
                     Err(error) => return Err(error),
                 }
+            }
+            GitService::Lfs => {
+                let rights = match rights {
+                    PeerRights::Write => lfs::server::Rights::Write,
+                    PeerRights::Read | PeerRights::None => lfs::server::Rights::Read,
+                };
+                let context = LfsContext {
+                    store: &self.store,
+                    repo: &repo,
+                    rights,
+                    actor: &actor,
+                    quota: settings.quota_len(),
+                    slices: &self.slices,
+                    stop: &NoProgress,
+                };
+                let mut output = BufWriter::with_capacity(STREAM_LEN, write);
+                lfs::server::serve(&context, &mut input, &mut output).map_err(GitError::gone)?;
             }
         }
         Ok(())
@@ -129,6 +161,7 @@ pub fn open_git(node: &Node, url: &str, service: GitService) -> Result<PeerGitSt
     let refused = match service {
         GitService::UploadPack => "it does not let this store fetch",
         GitService::ReceivePack => "it does not let this store push",
+        GitService::Lfs => "it does not let this store have its LFS files",
     };
     let stream = opened.ok_or_else(|| failed(refused.to_owned()))?;
     Ok(PeerGitStream { stream, _following: following })

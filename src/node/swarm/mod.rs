@@ -107,7 +107,7 @@ impl NodeSwarm {
         let used = NetUse { check: Arc::new(RecordCheck), accept: vec![URGENT, BULK, GIT] };
         let (net, events) = Net::start(identity.keypair(), net, used, runtime.handle())?;
         let answerer = Arc::new(Answerer::new(store, directory.clone()));
-        let git = PeerGit { store: store.clone(), answerer: answerer.clone(), book: book.clone() };
+        let git = PeerGit::new(store, &answerer, &book);
         let exchange = ExchangeOptions {
             answerer: Some(answerer),
             git: Some(Arc::new(git)),

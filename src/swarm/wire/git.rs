@@ -14,6 +14,8 @@ pub enum GitService {
     UploadPack,
     /// A push.
     ReceivePack,
+    /// LFS files, both ways: requests and answers as [`crate::lfs::pieces`] has them.
+    Lfs,
 }
 
 /// Asks for a service on a repository.
@@ -43,6 +45,7 @@ impl Open {
             out.push(match self.service {
                 GitService::UploadPack => 0,
                 GitService::ReceivePack => 1,
+                GitService::Lfs => 2,
             });
             assert!(self.repo != RepoKey::ANY, "a service is one repository's");
             out.extend_from_slice(self.repo.as_bytes());
@@ -66,6 +69,7 @@ impl Open {
         let service = match body.u8()? {
             0 => GitService::UploadPack,
             1 => GitService::ReceivePack,
+            2 => GitService::Lfs,
             _ => return Err(body.malformed("there is no such service")),
         };
         let repo = body.one_repo()?;

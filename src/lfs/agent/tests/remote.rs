@@ -51,7 +51,7 @@ impl StoreRemote {
         (self.up.swap(0, Ordering::Relaxed), self.down.swap(0, Ordering::Relaxed))
     }
 
-    fn context(&self) -> LfsContext<'_> {
+    pub(super) fn context(&self) -> LfsContext<'_> {
         LfsContext {
             store: &self.store,
             repo: &self.repo,

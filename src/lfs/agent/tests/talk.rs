@@ -30,7 +30,7 @@ fn several_files_in_one_conversation_one_of_them_absent() {
 }
 
 #[test]
-fn an_upload_without_an_action_is_told_why_not() {
+fn a_remote_that_is_no_peer_is_told_so() {
     let remote = StoreRemote::new();
     let ours = Clone::new();
     let pointer = ours.add(b"content");
@@ -38,7 +38,7 @@ fn an_upload_without_an_action_is_told_why_not() {
     line["action"] = json!(null);
     let said = ours.talk(&remote, &[init("upload"), line], &no_history);
     let message = said[1]["error"]["message"].as_str().expect("a message");
-    assert!(message.contains("no action"), "{message}");
+    assert!(message.contains("it has no server"), "{message}");
 }
 
 #[test]
@@ -50,12 +50,12 @@ fn lines_that_make_no_sense_end_the_conversation_with_an_answer() {
     for line in ["{}\n", "x\n", "{\"event\":\"other\"}\n", "{\"event\":\"upload\"}\n", "\n", &long]
     {
         let mut output = Vec::new();
-        assert!(run(&agent, &mut line.as_bytes(), &mut output).is_err(), "{line:.40}");
+        assert!(run(&agent, &no_peer, &mut line.as_bytes(), &mut output).is_err(), "{line:.40}");
         let said: Value = serde_json::from_slice(&output).expect("an answer");
         assert!(said["error"]["message"].is_string(), "{said}");
     }
     let mut output = Vec::new();
-    run(&agent, &mut &b""[..], &mut output).expect("git-lfs has gone");
+    run(&agent, &no_peer, &mut &b""[..], &mut output).expect("git-lfs has gone");
     assert!(output.is_empty());
 }
 

@@ -1,0 +1,130 @@
+//! The agent's server at a peer: each request has a stream for itself, which the next takes over.
+
+use std::io::{self, Read, Write};
+use std::os::unix::net::UnixStream;
+
+use bytes::Bytes;
+use mega_storage::FileId;
+use parking_lot::Mutex;
+
+use super::Target;
+use super::carrier::{Carrier, Take};
+use crate::lfs::pieces::{GOOD, PIECE_LEN_MAX, PieceReader, PieceWriter, write_ask};
+use crate::lfs::wire::{self, Claim, Route};
+use crate::lfs::{ANSWER_LEN_MAX, LfsError, tidy};
+
+/// Opens a stream to the repository at an address.
+pub type Connect<'a> = dyn Fn(&str) -> io::Result<UnixStream> + Sync + 'a;
+
+/// Longest reason of a refusal that is read, in bytes.
+const REASON_LEN_MAX: u64 = 4096;
+
+/// Writes a request.
+type Say<'a> = dyn Fn(&mut dyn Write) -> io::Result<()> + 'a;
+
+/// A repository at a peer.
+pub struct StreamRemote<'a> {
+    /// Its address.
+    name: String,
+    connect: &'a Connect<'a>,
+    idle: Mutex<Vec<UnixStream>>,
+}
+
+impl<'a> StreamRemote<'a> {
+    /// The repository at `name`, to which `connect` opens streams.
+    pub fn new(name: String, connect: &'a Connect<'a>) -> Self {
+        Self { name, connect, idle: Mutex::default() }
+    }
+
+    /// Has the answer read, and keeps the stream when it can be used again. The reason of a
+    /// refusal.
+    fn read_answer(
+        &self,
+        stream: UnixStream,
+        is_good: bool,
+        take: &mut Take<'_>,
+    ) -> io::Result<Option<String>> {
+        let mut input = io::BufReader::with_capacity(PIECE_LEN_MAX as usize, &stream);
+        let mut body = PieceReader::new(&mut input);
+        let refusal = if is_good {
+            take(&mut body)?;
+            None
+        } else {
+            let mut reason = Vec::new();
+            body.by_ref().take(REASON_LEN_MAX).read_to_end(&mut reason)?;
+            Some(tidy(&String::from_utf8_lossy(&reason)))
+        };
+        if body.finish(ANSWER_LEN_MAX)? {
+            self.idle.lock().push(stream);
+        }
+        Ok(refusal)
+    }
+
+    fn failed(&self, error: &io::Error) -> LfsError {
+        let host = self.name.clone();
+        match error.kind() {
+            io::ErrorKind::InvalidData => LfsError::Answer { host, reason: error.to_string() },
+            io::ErrorKind::UnexpectedEof => {
+                LfsError::Network { host, reason: "the answer broke off".to_owned() }
+            }
+            _ => LfsError::Network { host, reason: error.to_string() },
+        }
+    }
+}
+
+/// Sends a request; the stream, and the answer's status.
+fn send(stream: UnixStream, ask: &Say<'_>) -> io::Result<(UnixStream, u16)> {
+    let mut out = io::BufWriter::with_capacity(PIECE_LEN_MAX as usize, &stream);
+    ask(&mut out)?;
+    out.flush()?;
+    drop(out);
+    let mut status = [0; 2];
+    (&stream).read_exact(&mut status)?;
+    Ok((stream, u16::from_be_bytes(status)))
+}
+
+impl Carrier for StreamRemote<'_> {
+    fn host(&self, _: &Target) -> String {
+        self.name.clone()
+    }
+
+    fn ask(
+        &self,
+        target: &Target,
+        route: Route,
+        body: Bytes,
+        take: &mut Take<'_>,
+    ) -> Result<(), LfsError> {
+        let file = target.href.parse::<FileId>().map_err(|error| LfsError::Answer {
+            host: self.name.clone(),
+            reason: error.to_string(),
+        })?;
+        let ask = |out: &mut dyn Write| {
+            write_ask(out, route, &file)?;
+            let mut pieces = PieceWriter::new(out);
+            if route == Route::Put {
+                let mut head = Vec::new();
+                let claim = Claim { size: body.len() as u64, bases: Vec::new() };
+                wire::write_head(&claim, &mut head)?;
+                pieces.write_all(&head)?;
+            }
+            pieces.write_all(&body)?;
+            pieces.finish()
+        };
+        // One that was used before may have ended meanwhile: then it is asked on a new one.
+        let idle = self.idle.lock().pop();
+        let sent = match idle.map(|stream| send(stream, &ask)) {
+            Some(Ok(sent)) => Ok(sent),
+            _ => (self.connect)(&self.name).and_then(|stream| send(stream, &ask)),
+        };
+        let (stream, status) = sent.map_err(|error| self.failed(&error))?;
+        match self.read_answer(stream, status == GOOD, take) {
+            Ok(None) => Ok(()),
+            Ok(Some(reason)) => {
+                let (host, message) = (self.name.clone(), format!(": {reason}"));
+                Err(LfsError::Status { host, status, message })
+            }
+            Err(error) => Err(self.failed(&error)),
+        }
+    }
+}
