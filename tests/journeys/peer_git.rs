@@ -93,7 +93,10 @@ fn lfs_files_come_and_go_over_peers() {
     let mut numbers = Numbers(77);
     let first = numbers.bytes(12 << 20);
     checkout(&there, "source", &first);
-    std::fs::write(there.path("source/small.bin"), b"a little").expect("written");
+    for index in 0..40 {
+        let path = there.path(format!("source/small-{index}.bin"));
+        std::fs::write(path, format!("a little {index}")).expect("written");
+    }
     there.sh("cd source && git add . && git commit -qm small");
     there.ok(&["import", "source"]);
     there.ok(&["repo", "visibility", "source", "public"]);
@@ -106,7 +109,7 @@ fn lfs_files_come_and_go_over_peers() {
 
     well(git(&here, &["clone", "-q", &url, "down"]));
     assert!(read(&here, "down/w.bin") == first);
-    assert_eq!(read(&here, "down/small.bin"), b"a little");
+    assert_eq!(read(&here, "down/small-39.bin"), b"a little 39");
     here.git("down", &["lfs", "fsck"]);
 
     // What is new in a file goes up, and is there for the next.

@@ -1,4 +1,5 @@
-//! The agent's server at a peer: each request has a stream for itself, which the next takes over.
+//! The agent's server at a peer, asked over one stream: git-lfs runs several agents, and a stream
+//! costs the peer a thread.
 
 use std::io::{self, Read, Write};
 use std::os::unix::net::UnixStream;
@@ -27,37 +28,14 @@ pub struct StreamRemote<'a> {
     /// Its address.
     name: String,
     connect: &'a Connect<'a>,
-    idle: Mutex<Vec<UnixStream>>,
+    /// The stream when it can be used again.
+    stream: Mutex<Option<UnixStream>>,
 }
 
 impl<'a> StreamRemote<'a> {
     /// The repository at `name`, to which `connect` opens streams.
     pub fn new(name: String, connect: &'a Connect<'a>) -> Self {
-        Self { name, connect, idle: Mutex::default() }
-    }
-
-    /// Has the answer read, and keeps the stream when it can be used again. The reason of a
-    /// refusal.
-    fn read_answer(
-        &self,
-        stream: UnixStream,
-        is_good: bool,
-        take: &mut Take<'_>,
-    ) -> io::Result<Option<String>> {
-        let mut input = io::BufReader::with_capacity(PIECE_LEN_MAX as usize, &stream);
-        let mut body = PieceReader::new(&mut input);
-        let refusal = if is_good {
-            take(&mut body)?;
-            None
-        } else {
-            let mut reason = Vec::new();
-            body.by_ref().take(REASON_LEN_MAX).read_to_end(&mut reason)?;
-            Some(tidy(&String::from_utf8_lossy(&reason)))
-        };
-        if body.finish(ANSWER_LEN_MAX)? {
-            self.idle.lock().push(stream);
-        }
-        Ok(refusal)
+        Self { name, connect, stream: Mutex::default() }
     }
 
     fn failed(&self, error: &io::Error) -> LfsError {
@@ -81,6 +59,27 @@ fn send(stream: UnixStream, ask: &Say<'_>) -> io::Result<(UnixStream, u16)> {
     let mut status = [0; 2];
     (&stream).read_exact(&mut status)?;
     Ok((stream, u16::from_be_bytes(status)))
+}
+
+/// Has the answer read; the stream when it can be used again, and the reason of a refusal.
+fn read_answer(
+    stream: UnixStream,
+    is_good: bool,
+    take: &mut Take<'_>,
+) -> io::Result<(Option<UnixStream>, Option<String>)> {
+    let mut input = io::BufReader::with_capacity(PIECE_LEN_MAX as usize, &stream);
+    let mut body = PieceReader::new(&mut input);
+    let refusal = if is_good {
+        take(&mut body)?;
+        None
+    } else {
+        let mut reason = Vec::new();
+        body.by_ref().take(REASON_LEN_MAX).read_to_end(&mut reason)?;
+        Some(tidy(&String::from_utf8_lossy(&reason)))
+    };
+    let is_over = body.finish(ANSWER_LEN_MAX)?;
+    drop(input);
+    Ok((is_over.then_some(stream), refusal))
 }
 
 impl Carrier for StreamRemote<'_> {
@@ -111,20 +110,22 @@ impl Carrier for StreamRemote<'_> {
             pieces.write_all(&body)?;
             pieces.finish()
         };
+        let mut kept = self.stream.lock();
         // One that was used before may have ended meanwhile: then it is asked on a new one.
-        let idle = self.idle.lock().pop();
-        let sent = match idle.map(|stream| send(stream, &ask)) {
+        let sent = match kept.take().map(|stream| send(stream, &ask)) {
             Some(Ok(sent)) => Ok(sent),
             _ => (self.connect)(&self.name).and_then(|stream| send(stream, &ask)),
         };
         let (stream, status) = sent.map_err(|error| self.failed(&error))?;
-        match self.read_answer(stream, status == GOOD, take) {
-            Ok(None) => Ok(()),
-            Ok(Some(reason)) => {
+        let (stream, refusal) =
+            read_answer(stream, status == GOOD, take).map_err(|error| self.failed(&error))?;
+        *kept = stream;
+        match refusal {
+            None => Ok(()),
+            Some(reason) => {
                 let (host, message) = (self.name.clone(), format!(": {reason}"));
                 Err(LfsError::Status { host, status, message })
             }
-            Err(error) => Err(self.failed(&error)),
         }
     }
 }

@@ -34,7 +34,9 @@ pub(super) use peer_source::{PeerSource, bind, local_name};
 
 use super::{Node, NodeError};
 use crate::http::Series;
-use crate::swarm::exchange::{BULK, ExchangeOptions, GIT, PeerStatus, Swarm, URGENT};
+use crate::swarm::exchange::{
+    BULK, ExchangeOptions, GIT, GIT_STREAMS_MAX, PeerStatus, Swarm, URGENT,
+};
 use crate::swarm::identity::Identity;
 use crate::swarm::net::{Net, NetOptions, NetUse, ValueCheck};
 use crate::swarm::record::{self, DhtKey, RepoRecord, RepoSought};
@@ -99,7 +101,7 @@ impl NodeSwarm {
             .enable_all()
             .worker_threads(2)
             .thread_name("swarm")
-            .max_blocking_threads(64)
+            .max_blocking_threads(64 + GIT_STREAMS_MAX)
             .build()
             .map_err(|error| NodeError::io("starting threads for the swarm", error))?;
         let mut net = options.net.clone();

@@ -16,6 +16,10 @@ pub(super) const SENDING_MAX: usize = 8;
 pub(super) const STREAMS_PER_PEER_MAX: usize = 12;
 /// Streams of all peers.
 pub(super) const STREAMS_MAX: usize = 768;
+/// Streams of git's protocols that one peer may have open: git-lfs transfers eight files at once.
+pub(super) const GIT_STREAMS_PER_PEER_MAX: usize = 16;
+/// Streams of git's protocols of all peers.
+pub const GIT_STREAMS_MAX: usize = 64;
 /// A peer that greets and then says nothing for so long loses its stream.
 pub(super) const IDLE_MAX: Duration = Duration::from_secs(600);
 /// A greeting must come within this.

@@ -115,6 +115,10 @@ pub(super) enum Message {
         peer: PeerId,
         reason: String,
     },
+    /// A stream of git's that a peer opened is over.
+    GitEnded {
+        peer: PeerId,
+    },
     /// A stream on which a peer asked us has ended.
     ServingEnded {
         peer: PeerId,

@@ -30,6 +30,7 @@ use tokio::sync::{mpsc, oneshot};
 use conductor::{Conductor, Parts};
 pub use git_stream::{GitServer, GitStream};
 use limits::CALL_TIME;
+pub use limits::GIT_STREAMS_MAX;
 pub(in crate::swarm) use message::Told;
 use message::{Message, Want};
 use serving::Serving;

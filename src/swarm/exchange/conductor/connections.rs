@@ -1,5 +1,6 @@
 //! Peers, their connections, and the streams to and from them.
 
+use std::collections::hash_map::Entry;
 use std::time::{Duration, Instant};
 
 use libp2p::kad::RecordKey;
@@ -8,8 +9,8 @@ use mega_storage::{FileId, RepoKey};
 
 use super::super::lane::{Lane, LaneError};
 use super::super::limits::{
-    CALL_TIME, CALLS_WAITING_MAX, FIND_AGAIN, STREAMS_MAX, STREAMS_PER_PEER_MAX, WINDOW_LEN_MAX,
-    WRONG_TIME,
+    CALL_TIME, CALLS_WAITING_MAX, FIND_AGAIN, GIT_STREAMS_MAX, GIT_STREAMS_PER_PEER_MAX,
+    STREAMS_MAX, STREAMS_PER_PEER_MAX, WINDOW_LEN_MAX, WRONG_TIME,
 };
 use super::super::message::{Answers, Message};
 use super::super::{BULK, GIT, URGENT};
@@ -277,6 +278,10 @@ impl Conductor {
     }
 
     pub(super) fn serve(&mut self, peer: PeerId, protocol: &StreamProtocol, stream: Stream) {
+        if *protocol == GIT {
+            self.serve_git(peer, stream);
+            return;
+        }
         let count = self.streams.values().sum::<usize>();
         let own = self.streams.entry(peer).or_default();
         if count >= STREAMS_MAX || *own >= STREAMS_PER_PEER_MAX {
@@ -285,16 +290,6 @@ impl Conductor {
         }
         *own += 1;
         let messages = self.parts.messages.clone();
-        if *protocol == GIT {
-            let git = self.parts.git.clone();
-            tokio::spawn(async move {
-                if let Some(git) = git {
-                    super::super::git_stream::serve(peer, stream, git).await;
-                }
-                let _ = messages.send(Message::ServingEnded { peer, error: None });
-            });
-            return;
-        }
         let serving = self.parts.serving.clone();
         let lane = if *protocol == BULK { serve::Lane::Bulk } else { serve::Lane::Urgent };
         tokio::spawn(async move {
@@ -304,6 +299,32 @@ impl Conductor {
             };
             let _ = messages.send(Message::ServingEnded { peer, error });
         });
+    }
+
+    /// Git has a limit of its own: each of its streams has a thread for as long as it lasts.
+    fn serve_git(&mut self, peer: PeerId, stream: Stream) {
+        let Some(git) = self.parts.git.clone() else { return };
+        let count = self.git_streams.values().sum::<usize>();
+        let own = self.git_streams.entry(peer).or_default();
+        if count >= GIT_STREAMS_MAX || *own >= GIT_STREAMS_PER_PEER_MAX {
+            tracing::debug!(%peer, "a stream of git's too many");
+            return;
+        }
+        *own += 1;
+        let messages = self.parts.messages.clone();
+        tokio::spawn(async move {
+            super::super::git_stream::serve(peer, stream, git).await;
+            let _ = messages.send(Message::GitEnded { peer });
+        });
+    }
+
+    pub(super) fn git_ended(&mut self, peer: PeerId) {
+        if let Entry::Occupied(mut count) = self.git_streams.entry(peer) {
+            *count.get_mut() -= 1;
+            if *count.get() == 0 {
+                count.remove();
+            }
+        }
     }
 
     pub(super) fn serving_ended(&mut self, peer: PeerId, error: Option<LaneError>) {

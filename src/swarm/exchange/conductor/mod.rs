@@ -88,6 +88,8 @@ pub(super) struct Conductor {
     firsts: Vec<(RepoKey, oneshot::Sender<Vec<PeerId>>)>,
     next_call: u32,
     streams: HashMap<PeerId, usize>,
+    /// Streams of git's own protocols that each peer has open.
+    git_streams: HashMap<PeerId, usize>,
 }
 
 impl Conductor {
@@ -107,6 +109,7 @@ impl Conductor {
             firsts: Vec::new(),
             next_call: 0,
             streams: HashMap::new(),
+            git_streams: HashMap::new(),
         }
     }
 
@@ -183,6 +186,7 @@ impl Conductor {
                 self.tell_firsts();
             }
             Message::Wrong { peer, reason } => self.ban(peer, WRONG_TIME, &reason),
+            Message::GitEnded { peer } => self.git_ended(peer),
             Message::ServingEnded { peer, error } => self.serving_ended(peer, error),
             Message::Status(answer) => {
                 let _ = answer.send(self.status());
