@@ -157,7 +157,8 @@ const KNOWN_MAX: usize = 1 << 16;
 /// What annotated tags lead to.
 #[derive(Clone, Debug, Default)]
 pub(super) struct Peeled {
-    /// For each object those that it leads to, itself left out; empty for what is no tag.
+    /// For each tag the objects that it leads to, itself left out. What is no tag is not here: most
+    /// are none, and a small map is looked through faster.
     chains: HashMap<ObjectId, Arc<[ObjectId]>>,
 }
 
@@ -173,6 +174,7 @@ impl Peeled {
             let known = KNOWN.lock();
             for id in ids {
                 match known.get(id) {
+                    Some(chain) if chain.is_empty() => {}
                     Some(chain) => drop(peeled.chains.insert(*id, chain.clone())),
                     None => open.push(*id),
                 }
@@ -180,10 +182,8 @@ impl Peeled {
         }
         for (id, stat) in open.iter().zip(store.objects().stat(&open)?) {
             let stat = stat.ok_or(StoreError::MissingObject { id: *id })?;
-            if !peeled.chains.contains_key(id) {
-                let is_tag = stat.header.kind == ObjectKind::Tag;
-                let chain = if is_tag { chain(store, id)? } else { Vec::new() };
-                peeled.chains.insert(*id, chain.into());
+            if stat.header.kind == ObjectKind::Tag && !peeled.chains.contains_key(id) {
+                peeled.chains.insert(*id, chain(store, id)?.into());
             }
         }
         let mut known = KNOWN.lock();
@@ -191,7 +191,7 @@ impl Peeled {
             if known.len() == KNOWN_MAX {
                 known.clear();
             }
-            known.insert(id, peeled.chains[&id].clone());
+            known.insert(id, peeled.chains.get(&id).cloned().unwrap_or_default());
         }
         Ok(peeled)
     }
