@@ -3,6 +3,12 @@
 //! Objects are asked of one peer after the other: the one whose repository it is, then the nearest.
 //! What others have may be a part, so what one does not have is asked of the next. Chunks are asked
 //! of all that have them, by the scheduler.
+//!
+//! Invariant: what has no hash is believed from nobody but the publisher. A page of a manifest
+//! needs its signature, whoever brings it ([`vouch`]): who brings one without is a liar, and banned
+//! as one. Lengths of objects are asked of the publisher alone, over the connection that its key
+//! has proven; with it away only the objects themselves tell them. A length of a file is told to
+//! who compares it with the pointer's.
 
 use std::collections::HashMap;
 use std::io::{self, Read};
@@ -20,8 +26,9 @@ use tokio::sync::mpsc;
 
 use super::exchange::{Swarm, Told};
 use super::net::NetError;
-use super::schedule;
+use super::record::peer_bytes;
 use super::wire::{RefLine, Reply, Request};
+use super::{schedule, vouch};
 
 /// The scheduler says that a want has failed; it is not waited for much longer than that.
 const WORD_TIME: Duration = Duration::from_secs(5);
@@ -63,7 +70,7 @@ impl ObjectSource for FurtherPeers {
     }
 
     fn headers(&self, ids: &[ObjectId]) -> SourceResult<Vec<Option<ObjectHeader>>> {
-        // The first source has asked all peers.
+        // The first source has asked whom there is to ask.
         Ok(vec![None; ids.len()])
     }
 
@@ -144,6 +151,12 @@ impl Fetcher {
         SourceError::Wrong { reason }
     }
 
+    /// An answer that is well-formed and not true.
+    fn lie(&self, peer: PeerId, reason: String) -> SourceError {
+        self.swarm.lied(peer, &reason);
+        SourceError::Wrong { reason: format!("peer {peer}: {reason}") }
+    }
+
     /// Asks peer after peer for what those before did not have; the publisher has all that there
     /// is. `ask` gets the numbers of the questions that are open, and answers each.
     fn gather<T: Clone>(
@@ -210,6 +223,15 @@ fn first_of<T>(
     }
 }
 
+/// Whether the byte at `offset` stands in the page; when the file ends before, its last byte.
+fn has_byte(page: &ManifestPage, offset: u64) -> bool {
+    let Some(last) = page.len.checked_sub(1) else { return true };
+    let at = offset.min(last);
+    let starts = page.spans.first().is_some_and(|span| span.offset <= at);
+    let end = page.spans.last().map_or(0, |span| span.offset + u64::from(span.chunk.len));
+    starts && at < end
+}
+
 fn unreachable(error: &NetError) -> SourceError {
     SourceError::Unreachable { reason: error.to_string() }
 }
@@ -220,14 +242,19 @@ impl ObjectSource for Fetcher {
     }
 
     fn headers(&self, ids: &[ObjectId]) -> SourceResult<Vec<Option<ObjectHeader>>> {
-        self.gather(ids.len(), |peer, open| {
-            let ids = open.iter().map(|index| ids[*index]).collect();
-            match self.call(peer, Request::Headers { repo: self.repo, ids })? {
-                Reply::Headers(headers) => Ok(Some(headers)),
-                Reply::NotFound => Ok(None),
-                other => Err(self.strange(peer, &other)),
-            }
-        })
+        let unsaid = || SourceError::Unsupported { what: "lengths while its publisher is away" };
+        self.peers()?;
+        let peer = self.publisher;
+        if !self.swarm.is_up(peer) {
+            return Err(unsaid());
+        }
+        let request = Request::Headers { repo: self.repo, ids: ids.to_vec() };
+        match self.call(peer, request) {
+            Ok(Reply::Headers(headers)) => Ok(headers),
+            Ok(Reply::NotFound) | Err(SourceError::Unreachable { .. }) => Err(unsaid()),
+            Ok(other) => Err(self.strange(peer, &other)),
+            Err(error) => Err(error),
+        }
     }
 
     fn objects<'a>(
@@ -319,11 +346,24 @@ impl ChunkSource for Fetcher {
     }
 
     fn manifest(&self, file: &FileId, offset: u64) -> SourceResult<Option<ManifestPage>> {
+        let publisher = peer_bytes(&self.publisher);
         first_of(self.peers()?, |peer| {
-            let request = Request::Manifest { repo: self.repo, file: *file, offset };
+            let publisher = publisher.clone();
+            let request = Request::Manifest { repo: self.repo, file: *file, offset, publisher };
             match self.call(peer, request)? {
                 Reply::Manifest(page) => {
-                    self.swarm.has_all(peer, self.repo, *file);
+                    if !vouch::is_vouched_for(&self.publisher, file, &page) {
+                        let reason = format!("it told chunks of file {file} that nobody signed");
+                        return Err(self.lie(peer, reason));
+                    }
+                    if !has_byte(&page, offset) {
+                        let reason = format!("it told of another part of file {file} than asked");
+                        return Err(self.lie(peer, reason));
+                    }
+                    // Others may have a part.
+                    if peer == self.publisher {
+                        self.swarm.has_all(peer, self.repo, *file);
+                    }
                     Ok(Some(page))
                 }
                 Reply::NotFound => Ok(None),

@@ -4,6 +4,7 @@
 //! identity   who we are: a key in the store
 //! net        libp2p: connections, streams, the DHT
 //! record     what a repository says of itself, signed
+//! vouch      what its publisher says of its files' chunks, signed
 //! exchange   peers asked and answered: the one task that joins the others
 //! fetcher    a repository's objects and chunks from peers, as sources
 //! wire       the exchange protocol between two peers: frames and messages, no I/O
@@ -18,4 +19,5 @@ pub mod net;
 pub mod record;
 pub mod schedule;
 pub mod serve;
+pub mod vouch;
 pub mod wire;

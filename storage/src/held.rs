@@ -3,8 +3,9 @@
 //!
 //! Every way in names a repository, and the caller has found out that its asker may read that. The
 //! file is held when the repository has the right to it, or when it is being filled: then only the
-//! chunks that came for this file and this repository are here (see [`crate::partial`]), and the
-//! manifest, which was told and is not proven, is not given out.
+//! chunks that came for this file and this repository are here (see [`crate::partial`]). The
+//! manifest of a whole file is proven by the file's hash. Of one that is not whole, and of one that
+//! another peer published, there is what that peer signed, for who checks the signature.
 //!
 //! Invariant: a chunk is given to who names its file, offset, id and length, all of them right. A
 //! chunk that only another repository has is as absent as one that nobody has.
@@ -13,8 +14,9 @@ use crate::chunks::StoredChunk;
 use crate::error::Result;
 use crate::id::{FileId, RepoId};
 use crate::manifest::FILE_LEN_MAX;
+use crate::partial::SignedRun;
 use crate::read::ChunkSpan;
-use crate::source::ManifestPage;
+use crate::source::{ManifestPage, SIGNED_CHUNKS};
 use crate::store::Store;
 
 /// Runs of bytes by which parts are told; more are told as bits.
@@ -210,6 +212,11 @@ impl Store {
 }
 
 impl HeldFile {
+    /// The repository that holds it.
+    pub fn repo(&self) -> RepoId {
+        self.repo
+    }
+
     /// Length of the file, in bytes; proven when it is whole.
     pub fn file_len(&self) -> u64 {
         self.len
@@ -245,8 +252,9 @@ impl HeldFile {
         }
     }
 
-    /// At most `max` chunks of the manifest, from the one that has the byte at `offset`; none when
-    /// the file ends before. `None` for a file that is not whole.
+    /// The manifest by pages of [`SIGNED_CHUNKS`], at most `max` of them, from the one that has the
+    /// byte at `offset`; the last one when the file ends before. `None` for a file that is not
+    /// whole.
     ///
     /// # Errors
     /// When the store cannot be read.
@@ -254,9 +262,52 @@ impl HeldFile {
         if !self.is_whole {
             return Ok(None);
         }
-        let spans = self.store.files().spans(&self.file, offset, u64::MAX)?;
-        let spans = spans.take(max).collect::<Result<Vec<_>>>()?;
-        Ok(Some(ManifestPage { len: self.len, spans }))
+        let spans = self.store.files().spans_on_grid(&self.file, offset, SIGNED_CHUNKS)?;
+        let spans = spans.take(max.saturating_mul(SIGNED_CHUNKS)).collect::<Result<Vec<_>>>()?;
+        Ok(Some(ManifestPage::unsigned(self.len, spans)))
+    }
+
+    /// As [`Self::manifest`], as it was told this repository with signatures, of a file whole or
+    /// not; `None` when there is none of this place. Whether the signatures are good, and whose, is
+    /// for the caller to see.
+    ///
+    /// # Errors
+    /// When the store cannot be read.
+    pub fn signed_manifest(&self, offset: u64, max: usize) -> Result<Option<ManifestPage>> {
+        let mut page = ManifestPage::unsigned(self.len, Vec::new());
+        let Some(last) = self.len.checked_sub(1) else { return Ok(Some(page)) };
+        let partial = self.store.partial(self.repo);
+        let mut at = offset.min(last);
+        while page.signatures.len() < max {
+            let Some(run) = partial.signed_up_to(&self.file, at)? else { break };
+            if run.offset != at && !page.spans.is_empty() {
+                break;
+            }
+            let Some(spans) = self.run(&run)? else { break };
+            let end = spans.last().map_or(0, |span| span.offset + u64::from(span.chunk.len));
+            if end <= at {
+                break;
+            }
+            page.spans.extend(spans);
+            page.signatures.push(run.signature);
+            at = end;
+            if usize::from(run.count) < SIGNED_CHUNKS || at > last {
+                break;
+            }
+        }
+        Ok((!page.spans.is_empty()).then_some(page))
+    }
+
+    /// The chunks that were signed, as they stand here; `None` when they are not all known.
+    fn run(&self, run: &SignedRun) -> Result<Option<Vec<ChunkSpan>>> {
+        if !self.is_whole {
+            return self.store.partial(self.repo).told_run(&self.file, run);
+        }
+        let count = usize::from(run.count);
+        let spans = self.store.files().spans(&self.file, run.offset, u64::MAX)?.take(count);
+        let spans = spans.collect::<Result<Vec<_>>>()?;
+        let starts = spans.first().is_some_and(|span| span.offset == run.offset);
+        Ok((starts && spans.len() == count).then_some(spans))
     }
 
     /// The chunk at this place as it is stored; `None` when the file has another one there, or it

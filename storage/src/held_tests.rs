@@ -40,7 +40,7 @@ impl World {
         let partial = self.store.partial(repo.id);
         let len = spans.last().map_or(0, |last| last.offset + u64::from(last.chunk.len));
         partial.put_file_lens(&[(*file, len)]).expect("told");
-        partial.put_page(file, spans).expect("told");
+        partial.put_page(file, spans, &[]).expect("told");
     }
 
     /// Brings a chunk, as a source would.
@@ -86,10 +86,11 @@ fn a_whole_file_is_served_to_its_repository_and_to_no_other() {
     for wrong in [far, moved, longer, other] {
         assert_eq!(held.chunk(&wrong).expect("read"), None, "{wrong:?}");
     }
-    let page = held.manifest(second.offset + 5, 2).expect("read").expect("proven");
-    assert_eq!((page.len, &page.spans[..]), (900_000, &spans[1..3]));
-    let end = held.manifest(900_000, 9).expect("read").expect("proven");
-    assert!(end.spans.is_empty());
+    for offset in [0, second.offset + 5, 900_000] {
+        let page = held.manifest(offset, 2).expect("read").expect("proven");
+        assert_eq!((page.len, &page.spans[..]), (900_000, &spans[..]), "{offset}");
+        assert!(held.signed_manifest(offset, 2).expect("read").is_none(), "nobody signed it");
+    }
     world.store.repos().set_visibility(&secret.name, Visibility::Public).expect("set");
     assert!(world.store.public_held_file(&file).expect("read").is_some_and(|h| h.is_whole()));
 }
@@ -108,6 +109,7 @@ fn what_another_repository_has_is_not_here_for_one_that_was_told_of_it() {
     assert_eq!(held.parts().expect("read"), Held::None);
     assert!(spans.iter().all(|span| held.chunk(span).expect("read").is_none()));
     assert_eq!(held.manifest(0, 9).expect("read"), None, "what was told is not told on");
+    assert_eq!(held.signed_manifest(0, 9).expect("read"), None, "nobody signed it");
     // What came for it is.
     world.bring(&open, &file, &spans[1], part(&data, &spans[1]));
     let run = HeldRun { offset: spans[1].offset, len: spans[1].chunk.len.into() };

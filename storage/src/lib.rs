@@ -76,7 +76,8 @@ pub use repos::{ORIGIN_LEN_MAX, Repo, RepoDraft, RepoStore, Visibility};
 pub use revision::{REVISION_LEN_MAX, TAG_DEPTH_MAX, peel, resolve_commit, resolve_revision};
 pub use settings::{FsckLevel, RepoSettings, SETTINGS_LEN_MAX, SeedPolicy, SettingChange};
 pub use source::{
-    ChunkSource, ChunkTake, ManifestPage, ObjectSource, ObjectWant, SourceError, SourceResult,
+    ChunkSource, ChunkTake, ManifestPage, ObjectSource, ObjectWant, PageSignature, SIGNED_CHUNKS,
+    SourceError, SourceResult,
 };
 pub use store::{FORMAT_VERSION, Store, StoreOptions};
 pub use swarm::{

@@ -5,14 +5,17 @@
 //! anything, and go when the content itself is here or the repository is deleted. They are written
 //! without a sync: losing them costs a question.
 //!
-//! Invariant: what was told is read by the repository's [`crate::ReadThrough`] alone and never told
-//! to others. That a chunk came is a fact: a row says that these bytes, which have that hash, were
+//! Invariant: what was told is read by the repository's [`crate::ReadThrough`] alone. Of it others
+//! are told only what its publisher signed ([`signed`]), with the signature. That a chunk came is a
+//! fact: a row says that these bytes, which have that hash, were
 //! fetched for this place of this file and for this repository. Only such chunks are served while
 //! the file is not whole ([`crate::HeldFile`]), to who names file, offset, id and length. A chunk
 //! that is stored for another repository counts for nothing here: an answer that depended on it
 //! would tell what others have.
 
 #![deny(clippy::indexing_slicing)]
+
+mod signed;
 
 use std::sync::Arc;
 
@@ -22,6 +25,7 @@ use crate::error::{Result, StoreError};
 use crate::id::{ChunkId, FileId, ObjectId, RepoId};
 use crate::manifest::{ChunkRef, FILE_LEN_MAX};
 use crate::read::ChunkSpan;
+pub(crate) use signed::SignedRun;
 
 const BLOB: u8 = b'b';
 const FILE: u8 = b'f';
@@ -30,6 +34,7 @@ const CAME: u8 = b'c';
 const PIN: u8 = b'n';
 const PIN_VERSION: u8 = 1;
 const USE: u8 = b'u';
+const SIGNED: u8 = b's';
 
 /// Bytes of one chunk in a page.
 const ENTRY_LEN: usize = ChunkId::LEN + 4;
@@ -127,9 +132,22 @@ impl PartialStore {
         row.map(|(key, value)| decode_page(&key, &value)).transpose()
     }
 
-    /// Keeps a page: chunks without gaps.
-    pub(crate) fn put_page(&self, file: &FileId, spans: &[ChunkSpan]) -> Result<()> {
-        self.put_page_that_came(file, spans, false)
+    /// Keeps a page: chunks without gaps, and in one batch what was signed of them.
+    pub(crate) fn put_page(
+        &self,
+        file: &FileId,
+        spans: &[ChunkSpan],
+        signed: &[SignedRun],
+    ) -> Result<()> {
+        if spans.is_empty() {
+            return Ok(());
+        }
+        let mut batch = self.db.batch();
+        self.add_page(&mut batch, file, spans);
+        for run in signed {
+            self.add_signed(&mut batch, file, run);
+        }
+        self.db.commit(batch, Durability::Logged)
     }
 
     /// Keeps a page, and that all of its chunks came if they did.
@@ -139,18 +157,22 @@ impl PartialStore {
         spans: &[ChunkSpan],
         came: bool,
     ) -> Result<()> {
-        let Some(first) = spans.first() else { return Ok(()) };
+        let mut batch = self.db.batch();
+        self.add_page(&mut batch, file, spans);
+        for span in spans.iter().filter(|_| came) {
+            self.put_came(&mut batch, file, span);
+        }
+        self.db.commit(batch, Durability::Logged)
+    }
+
+    fn add_page(&self, batch: &mut Batch<'_>, file: &FileId, spans: &[ChunkSpan]) {
+        let Some(first) = spans.first() else { return };
         let mut value = Vec::with_capacity(spans.len() * ENTRY_LEN);
         for span in spans {
             value.extend_from_slice(span.chunk.id.as_bytes());
             value.extend_from_slice(&span.chunk.len.to_be_bytes());
         }
-        let mut batch = self.db.batch();
         batch.put(Family::Partial, &self.page_key(file, first.offset), &value);
-        for span in spans.iter().filter(|_| came) {
-            self.put_came(&mut batch, file, span);
-        }
-        self.db.commit(batch, Durability::Logged)
     }
 
     /// Notes, in the batch that keeps it, that a chunk came for its place in the file.
@@ -248,12 +270,22 @@ impl PartialStore {
         self.db.commit(batch, Durability::Synced)
     }
 
-    /// Forgets all that was told of a file, and what came of it.
+    /// Forgets what was told of a file and what came of it, since it is here whole or about to be
+    /// told anew. What was signed stays: it is as true of the whole file.
+    pub(crate) fn drop_told(&self, file: &FileId) -> Result<()> {
+        self.drop_kinds(file, &[PAGE, CAME])
+    }
+
+    /// Forgets all that was told of a file, signed or not, and what came of it.
     pub(crate) fn drop_file(&self, file: &FileId) -> Result<()> {
+        self.drop_kinds(file, &[PAGE, CAME, SIGNED])
+    }
+
+    fn drop_kinds(&self, file: &FileId, kinds: &[u8]) -> Result<()> {
         let mut batch = self.db.batch();
         batch.delete(Family::Partial, &self.key(FILE, file.as_bytes()));
-        for kind in [PAGE, CAME] {
-            batch.delete_prefix(Family::Partial, &self.key(kind, file.as_bytes()));
+        for kind in kinds {
+            batch.delete_prefix(Family::Partial, &self.key(*kind, file.as_bytes()));
         }
         self.db.commit(batch, Durability::Logged)
     }
@@ -332,6 +364,7 @@ fn decode_chunk(key: &[u8], entry: &[u8; ENTRY_LEN]) -> Result<ChunkRef> {
 #[allow(clippy::indexing_slicing)]
 mod tests {
     use super::*;
+    use crate::source::PageSignature;
     use crate::testing::TestDb;
 
     fn span(n: u8, offset: u64, len: u32) -> ChunkSpan {
@@ -346,7 +379,9 @@ mod tests {
         rows.put_blob_lens(&[(ObjectId::from_bytes([1; 20]), 5)]).expect("written");
         rows.put_file_lens(&[(file, 300)]).expect("written");
         let page = vec![span(2, 100, 50), span(3, 150, 10)];
-        rows.put_page(&file, &page).expect("written");
+        let signature = PageSignature::from_bytes([9; 64]);
+        let run = SignedRun { offset: 100, count: 2, signature };
+        rows.put_page(&file, &page, &[run]).expect("written");
         let mut batch = test.db.batch();
         rows.put_came(&mut batch, &file, &page[1]);
         test.db.commit(batch, Durability::Logged).expect("written");
@@ -364,6 +399,10 @@ mod tests {
             (
                 format!("0000010270{}0000000000000064", repeat("07", 32)),
                 format!("{}00000032{}0000000a", repeat("02", 32), repeat("03", 32)),
+            ),
+            (
+                format!("0000010273{}0000000000000064", repeat("07", 32)),
+                format!("0002{}", repeat("09", 64)),
             ),
             (format!("0000010275{}", repeat("07", 32)), "000000006553f100".to_owned()),
         ];
@@ -391,7 +430,13 @@ mod tests {
         assert!(!other.has_come(&file, &page[1]).expect("read") && came(&other).is_empty());
         let repos = [RepoId(257), RepoId(258), RepoId(259)];
         assert_eq!(were_told(&test.db, &repos, &file).expect("read"), [false, true, false]);
+        assert_eq!(rows.signed_up_to(&file, 99).expect("read"), None);
+        assert_eq!(other.signed_up_to(&file, 100).expect("read"), None);
+        rows.drop_told(&file).expect("written");
+        assert_eq!(rows.signed_up_to(&file, 1 << 40).expect("read"), Some(run));
+        assert_eq!(rows.told_run(&file, &run).expect("read"), None, "the chunks have gone");
         rows.drop_file(&file).expect("written");
+        assert_eq!(rows.signed_up_to(&file, 100).expect("read"), None);
         assert!(came(&rows).is_empty());
         assert_eq!(rows.file_len(&file).expect("read"), None);
         assert_eq!(rows.page_from(&file, 0).expect("read"), None);

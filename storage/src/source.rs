@@ -3,7 +3,9 @@
 //! A source is asked in batches and answers by blocking; all calls may come from several threads at
 //! once. **No answer is trusted**: an object must have its SHA-1, a chunk its SHA-256, and what
 //! has no hash of its own (lengths, manifests) is kept apart until something that has one proves
-//! it. A source never writes to the store: [`crate::ReadThrough`] verifies and keeps.
+//! it. A source that asks more than one party answers such questions only with what the publisher
+//! of the repository says: by itself, or signed ([`PageSignature`]). A source never writes to the
+//! store: [`crate::ReadThrough`] verifies and keeps.
 //!
 //! Failure semantics, which every implementer keeps to:
 //! - **absent** (`None`, or an id that does not come): the source was asked and does not have it,
@@ -111,6 +113,31 @@ pub const OBJECTS_MAX: usize = 2048;
 pub const FILES_MAX: usize = 100;
 /// Chunks in one page of a manifest.
 pub const PAGE_CHUNKS_MAX: usize = 65_536;
+/// Chunks that one signature is for; the last one of a file is for what is left. Page `i` begins
+/// with chunk `i * SIGNED_CHUNKS` of the file, so that who asks for any byte of it gets the same
+/// page. Its answer fits into what TCP sends before it hears from the other end (RFC 6928): it
+/// takes one round trip, and tells of some 30 MB.
+pub const SIGNED_CHUNKS: usize = 384;
+
+/// What a publisher signed of [`SIGNED_CHUNKS`] chunks of a file. Made and checked by the swarm;
+/// here it is bytes.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub struct PageSignature([u8; Self::LEN]);
+
+impl PageSignature {
+    /// Length in bytes.
+    pub const LEN: usize = 64;
+
+    /// Wraps raw bytes.
+    pub const fn from_bytes(bytes: [u8; Self::LEN]) -> Self {
+        Self(bytes)
+    }
+
+    /// The raw bytes.
+    pub const fn as_bytes(&self) -> &[u8; Self::LEN] {
+        &self.0
+    }
+}
 
 /// A run of a file's chunks, as a source tells it.
 #[derive(Clone, PartialEq, Eq, Debug)]
@@ -119,6 +146,32 @@ pub struct ManifestPage {
     pub len: u64,
     /// Chunks without gaps, ascending: at most `PAGE_CHUNKS_MAX`.
     pub spans: Vec<ChunkSpan>,
+    /// One for each [`SIGNED_CHUNKS`] of the chunks, the last one for what is left; none when
+    /// nobody signed.
+    pub signatures: Vec<PageSignature>,
+}
+
+impl ManifestPage {
+    /// A page that nobody signed.
+    pub fn unsigned(len: u64, spans: Vec<ChunkSpan>) -> Self {
+        Self { len, spans, signatures: Vec::new() }
+    }
+
+    /// The chunks by signature.
+    pub fn signed(&self) -> impl Iterator<Item = (&[ChunkSpan], PageSignature)> {
+        self.spans.chunks(SIGNED_CHUNKS).zip(self.signatures.iter().copied())
+    }
+
+    /// Whether all chunks are under signatures, and each signature is for chunks.
+    pub fn is_signed(&self) -> bool {
+        self.signatures.len() == self.spans.len().div_ceil(SIGNED_CHUNKS)
+    }
+
+    /// Drops what stands under the signatures after the first `count`.
+    pub fn truncate(&mut self, count: usize) {
+        self.signatures.truncate(count);
+        self.spans.truncate(count.saturating_mul(SIGNED_CHUNKS));
+    }
 }
 
 /// Takes a chunk as it comes, in whichever form; says whether more are wanted.

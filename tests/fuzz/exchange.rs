@@ -4,7 +4,7 @@
 
 use mega_storage::{
     ChunkId, ChunkRef, ChunkSpan, FileId, Held, HeldRun, ManifestPage, ObjectHeader, ObjectId,
-    ObjectKind, RefName, RepoName, StoredChunk,
+    ObjectKind, PageSignature, PeerIdBytes, RefName, RepoName, StoredChunk,
 };
 use mega_store::swarm::wire::{
     Answering, Frame, Frames, GitService, Hello, Kind, Open, OpenAnswer, Priority, RefLine, Reply,
@@ -137,6 +137,7 @@ fn requests() -> Vec<Request> {
     let (file, any) = (FileId::from_bytes([9; 32]), RepoKey::ANY);
     let ids = vec![ObjectId::from_bytes([2; 20]), ObjectId::from_bytes([3; 20])];
     let name = |text: &str| RefName::new(text.as_bytes()).expect("a name");
+    let publisher = PeerIdBytes::new(&[7; 38]).expect("an id");
     vec![
         Request::Resolve { name: RepoName::new("a/b").expect("a name") },
         Request::Refs { repo, after: Some(name("HEAD")), names: Vec::new() },
@@ -145,7 +146,7 @@ fn requests() -> Vec<Request> {
         Request::Objects { repo, levels: 2, blob_len_max: 1024, history: 1, ids },
         Request::Files { repo: any, files: vec![file; 3] },
         Request::Have { repo: any, file },
-        Request::Manifest { repo, file, offset: 70_000 },
+        Request::Manifest { repo, file, offset: 70_000, publisher },
         Request::Chunks {
             repo,
             file,
@@ -160,6 +161,8 @@ fn replies() -> Vec<Reply> {
     let name = |text: &str| RefName::new(text.as_bytes()).expect("a name");
     let id = Some(ObjectId::from_bytes([2; 20]));
     let header = ObjectHeader { kind: ObjectKind::Tree, len: 300 };
+    let signatures = vec![PageSignature::from_bytes([8; 64])];
+    let page = ManifestPage { len: 70_000, spans: vec![span(1, 5, 100)], signatures };
     let runs = vec![HeldRun { offset: 0, len: 65_536 }, HeldRun { offset: 70_000, len: 5 }];
     let chunk = StoredChunk { codec: 0, plain_len: 3, payload: (&b"abc"[..]).into() };
     vec![
@@ -178,7 +181,7 @@ fn replies() -> Vec<Reply> {
         Reply::Have { len: 80_000, held: Held::Runs(runs) },
         Reply::Have { len: 80_000, held: Held::All },
         Reply::Have { len: 40_000, held: Held::Bits { shift: 12, bits: vec![0xff, 3] } },
-        Reply::Manifest(ManifestPage { len: 70_000, spans: vec![span(1, 5, 100)] }),
+        Reply::Manifest(page),
         Reply::Chunk { index: 0, chunk },
         Reply::NotFound,
         Reply::Busy { retry_ms: 10 },

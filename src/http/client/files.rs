@@ -110,7 +110,7 @@ impl ChunkSource for HttpSource {
             Ok(ChunkSpan { chunk: ChunkRef { id, len: listed.size }, offset: listed.offset })
         };
         let spans = list.chunks.into_iter().map(span).collect::<SourceResult<_>>()?;
-        Ok(Some(ManifestPage { len: list.size, spans }))
+        Ok(Some(ManifestPage::unsigned(list.size, spans)))
     }
 
     fn chunks(

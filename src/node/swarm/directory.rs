@@ -202,6 +202,10 @@ impl Directory for RepoDirectory {
         }
     }
 
+    fn identity(&self) -> &Identity {
+        &self.identity
+    }
+
     fn serves_on(&self, repo: RepoId) -> bool {
         self.open.read().contains(&repo)
     }

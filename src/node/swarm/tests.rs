@@ -1,5 +1,8 @@
 //! What a node tells others of its repositories: two nodes in one process, over loopback.
 
+mod liar;
+mod lies;
+
 use std::ops::ControlFlow;
 use std::time::Instant;
 
@@ -70,12 +73,18 @@ fn own_state(peer: &Peer) -> crate::swarm::net::NetSelf {
 
 /// A copy of `publisher`'s public repository, to be served on always.
 fn copy(peer: &Peer, publisher: PeerId, record: &RepoRecord) -> Repo {
+    let repo = bound(peer, publisher, record);
+    let always = SettingChange::Set("always".to_owned());
+    peer.store.set_setting(repo.id, "swarm.seed", &always).expect("set");
+    repo
+}
+
+/// A copy of `publisher`'s repository.
+fn bound(peer: &Peer, publisher: PeerId, record: &RepoRecord) -> Repo {
     let url = record::P2pUrl::repo(publisher, record.claims().current_name().clone());
     let local = local_name(&publisher, record.claims().current_name()).expect("a name");
     let repo = peer.store.repos().create_partial(&local, &url.to_string()).expect("made");
     bind(&peer.store, &repo, record).expect("bound");
-    let always = SettingChange::Set("always".to_owned());
-    peer.store.set_setting(repo.id, "swarm.seed", &always).expect("set");
     repo
 }
 
@@ -108,7 +117,7 @@ impl ChunkSource for Model {
             ChunkSpan { chunk: ChunkRef { id: ChunkId::from_bytes(id), len }, offset }
         };
         let count = (SHARD_LEN - start).div_ceil(u64::from(CHUNK_LEN)).min(4096);
-        Ok(Some(ManifestPage { len: SHARD_LEN, spans: (0..count).map(span).collect() }))
+        Ok(Some(ManifestPage::unsigned(SHARD_LEN, (0..count).map(span).collect())))
     }
 
     fn chunks(

@@ -2,6 +2,8 @@
 
 use std::time::Duration;
 
+use crate::swarm::schedule::BAN_US;
+
 /// Bytes taken from a stream at a time.
 pub(super) const READ_LEN: usize = 256 << 10;
 /// A stream on which something was asked and nothing comes is broken.
@@ -28,6 +30,8 @@ pub(super) const GREETING_TIME: Duration = Duration::from_secs(10);
 pub(super) const WRITE_TIME: Duration = Duration::from_secs(30);
 /// A peer that broke the protocol is left alone for so long.
 pub(super) const WRONG_TIME: Duration = Duration::from_secs(3600);
+/// A peer that told what is not so is left alone for so long, as one whose chunks were wrong.
+pub(super) const LIE_TIME: Duration = Duration::from_micros(BAN_US);
 /// Peers that are asked for one repository.
 pub(super) const PEERS_PER_REPO_MAX: usize = 64;
 /// How often the DHT is asked for more peers of a repository that is read.

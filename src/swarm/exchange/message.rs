@@ -94,7 +94,7 @@ pub(super) enum Message {
         file: FileKey,
         have: Option<Have>,
     },
-    /// A peer gave a file's manifest, so that it has all of it.
+    /// A publisher gave a file's manifest, so that it has all of it.
     HasAll {
         peer: PeerId,
         repo: RepoKey,
@@ -118,6 +118,16 @@ pub(super) enum Message {
     /// A stream of git's that a peer opened is over.
     GitEnded {
         peer: PeerId,
+    },
+    /// A peer told what is not so.
+    Lied {
+        peer: PeerId,
+        reason: String,
+    },
+    /// Whether a connection with a peer stands.
+    IsUp {
+        peer: PeerId,
+        answer: oneshot::Sender<bool>,
     },
     /// A stream on which a peer asked us has ended.
     ServingEnded {

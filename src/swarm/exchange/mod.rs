@@ -256,7 +256,7 @@ impl Swarm {
         Wanting { swarm: self.clone(), ticket, told }
     }
 
-    /// Notes that a peer gave the manifest of a file, so that it has all of it.
+    /// Notes that a publisher gave the manifest of a file, so that it has all of it.
     pub(super) fn has_all(&self, peer: PeerId, repo: RepoKey, file: FileId) {
         self.tell(Message::HasAll { peer, repo, file });
     }
@@ -264,6 +264,18 @@ impl Swarm {
     /// Notes that a peer's answer broke the protocol.
     pub(super) fn wrong(&self, peer: PeerId, reason: &str) {
         self.tell(Message::Wrong { peer, reason: reason.to_owned() });
+    }
+
+    /// Notes that a peer told what is not so. It is banned like one that sends wrong bytes.
+    pub(super) fn lied(&self, peer: PeerId, reason: &str) {
+        self.tell(Message::Lied { peer, reason: reason.to_owned() });
+    }
+
+    /// Whether a connection with a peer stands. Blocks for a moment.
+    pub(crate) fn is_up(&self, peer: PeerId) -> bool {
+        let (answer, answered) = oneshot::channel();
+        self.tell(Message::IsUp { peer, answer });
+        self.block_on(answered).unwrap_or(false)
     }
 
     /// Opens git's protocol with a peer; `None` when it does not serve that. Blocks.

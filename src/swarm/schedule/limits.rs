@@ -87,7 +87,7 @@ pub(super) const PAUSE_US_MAX: Time = 30 * SECOND;
 /// Shortest pause of a peer that says it is busy.
 pub(super) const BUSY_US_MIN: Time = 10 * MS;
 /// Ban of a peer that sent wrong bytes.
-pub(super) const BAN_US: Time = 24 * 3600 * SECOND;
+pub(in crate::swarm) const BAN_US: Time = 24 * 3600 * SECOND;
 
 // Looking around.
 

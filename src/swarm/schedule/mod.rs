@@ -62,6 +62,7 @@ pub use event::{
     Time, Urgency,
 };
 pub use have::Have;
+pub(in crate::swarm) use limits::BAN_US;
 pub use progress::{PeerCounts, PeerProgress, Progress, TicketProgress};
 
 use bucket::Bucket;

@@ -1,10 +1,11 @@
 //! Files and their chunks.
 
-use mega_storage::{ChunkSpan, FileId, HeldFile, StoreError};
+use libp2p::PeerId;
+use mega_storage::{ChunkSpan, FileId, HeldFile, ManifestPage, PeerIdBytes, StoreError};
 
-use super::limits::PAGE_CHUNKS_FIRST;
 use super::{Answerer, Asker, NOBODY, Sink, Stop, put};
-use crate::swarm::wire::limits::PAGE_CHUNKS_MAX;
+use crate::swarm::vouch;
+use crate::swarm::wire::limits::PAGES_MAX;
 use crate::swarm::wire::{Reply, RepoKey};
 
 impl Answerer {
@@ -54,15 +55,45 @@ impl Answerer {
         key: &RepoKey,
         file: &FileId,
         offset: u64,
+        publisher: &PeerIdBytes,
     ) -> Result<Option<Reply>, StoreError> {
         let Some(held) = self.held(asker, key, file)? else { return Ok(None) };
+        let Ok(publisher) = PeerId::from_bytes(publisher.as_bytes()) else { return Ok(None) };
         // Who goes on asks for where its last page ended; anybody else waits for its first byte.
-        let here = held.manifest(offset, 1)?;
-        let starts = here.and_then(|page| page.spans.first().map(|span| span.offset));
-        let goes_on = offset > 0 && starts == Some(offset);
-        let page =
-            held.manifest(offset, if goes_on { PAGE_CHUNKS_MAX } else { PAGE_CHUNKS_FIRST })?;
+        let here = self.vouched_for(&held, file, &publisher, offset, 1)?;
+        let starts = here.as_ref().and_then(|page| page.spans.first().map(|span| span.offset));
+        let page = match offset > 0 && starts == Some(offset) {
+            true => self.vouched_for(&held, file, &publisher, offset, PAGES_MAX)?,
+            false => here,
+        };
         Ok(page.map(Reply::Manifest))
+    }
+
+    /// At most `max` pages of a manifest that `publisher` vouches for: this store, or another whose
+    /// signatures are here.
+    fn vouched_for(
+        &self,
+        held: &HeldFile,
+        file: &FileId,
+        publisher: &PeerId,
+        offset: u64,
+        max: usize,
+    ) -> Result<Option<ManifestPage>, StoreError> {
+        let identity = self.directory.identity();
+        if *publisher == identity.peer_id() && !self.is_copy(held)? {
+            let Some(mut page) = held.manifest(offset, max)? else { return Ok(None) };
+            vouch::sign(identity, file, &mut page);
+            return Ok(Some(page));
+        }
+        let Some(mut page) = held.signed_manifest(offset, max)? else { return Ok(None) };
+        // Also what lies here is looked at: who passes on what nobody signed counts as a liar.
+        page.truncate(vouch::signed_count(publisher, file, &page));
+        Ok(vouch::is_vouched_for(publisher, file, &page).then_some(page))
+    }
+
+    /// Whether it is of a repository that is filled from elsewhere.
+    fn is_copy(&self, held: &HeldFile) -> Result<bool, StoreError> {
+        Ok(self.store.repos().record(held.repo())?.is_none_or(|repo| repo.partial))
     }
 
     pub(super) fn chunks(

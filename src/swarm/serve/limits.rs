@@ -3,10 +3,6 @@
 /// Repositories of which it is remembered which objects may be read by id: each may take 20 bytes
 /// an object.
 pub(super) const READABLE_COUNT_MAX: usize = 4;
-/// Chunks in the first page of a manifest that somebody reads: its answer fits into what TCP sends
-/// before it hears from the other end (RFC 6928), so that it takes one round trip. It tells of some
-/// 30 MB.
-pub(super) const PAGE_CHUNKS_FIRST: usize = 384;
 /// References that are looked at for one page: hidden ones stand among them.
 pub(super) const REFS_LOOKED_AT: usize = 1_024;
 /// What may be sent at once after a pause, as time at the full rate, in milliseconds.

@@ -7,6 +7,9 @@
 //! there each link is checked: repository to reference to object, repository to file to the chunk
 //! at an offset.
 //!
+//! Of a file's manifest only what its publisher has signed is told: by this store, of a file that
+//! is whole in a repository of its own; else as it was told this store, with the signature.
+//!
 //! Invariants:
 //! - What is absent, not allowed and not ours is answered alike, by NOT_FOUND, after the same
 //!   look-ups: a repository that may not be read is looked into as one that has nothing.
@@ -29,7 +32,7 @@ mod uplink;
 
 #[cfg(test)]
 #[allow(clippy::indexing_slicing)]
-mod tests;
+pub(crate) mod tests;
 
 use std::ops::ControlFlow;
 use std::sync::Arc;
@@ -40,6 +43,7 @@ use mega_storage::{
 };
 use parking_lot::Mutex;
 
+use super::identity::Identity;
 use super::wire::{Reply, RepoKey, Request};
 pub use in_flight::{InFlight, Lane};
 use limits::READABLE_COUNT_MAX;
@@ -64,6 +68,9 @@ pub trait Directory: Send + Sync {
     /// # Errors
     /// When it cannot be made.
     fn record(&self, repo: &Repo) -> Result<Option<Bytes>, StoreError>;
+
+    /// Who this store is among peers: it signs what it publishes.
+    fn identity(&self) -> &Identity;
 
     /// Whether this copy of another peer's repository is served on: it is public there, and the
     /// owner of this store wants it. Quick, whatever is asked for.
@@ -175,8 +182,8 @@ impl Answerer {
             }
             Request::Files { repo, files } => self.file_lens(asker, repo, files)?,
             Request::Have { repo, file } => self.have(asker, repo, file)?,
-            Request::Manifest { repo, file, offset } => {
-                self.manifest(asker, repo, file, *offset)?
+            Request::Manifest { repo, file, offset, publisher } => {
+                self.manifest(asker, repo, file, *offset, publisher)?
             }
             Request::Chunks { repo, file, spans, .. } => {
                 return self.chunks(asker, repo, file, spans, sink);

@@ -2,11 +2,11 @@
 
 use std::fmt;
 
-use mega_storage::{CHUNK_LEN_MAX, ObjectId, REF_NAME_LEN_MAX};
+use mega_storage::{CHUNK_LEN_MAX, ObjectId, PEER_ID_LEN_MAX, PageSignature, REF_NAME_LEN_MAX};
 
 use super::limits::{
     CHUNK_REF_LEN, CHUNKS_MAX, COUNT_LEN, FILES_MAX, GIT_PROTOCOL_LEN_MAX, HASH_LEN, HAVE_LEN_MAX,
-    HEAD_LEN, HEADERS_MAX, OBJECTS_MAX, PAGE_CHUNKS_MAX, PIECE_LEN_MAX, REASON_LEN_MAX,
+    HEAD_LEN, HEADERS_MAX, OBJECTS_MAX, PAGE_CHUNKS_MAX, PAGES_MAX, PIECE_LEN_MAX, REASON_LEN_MAX,
     RECORD_LEN_MAX, REF_LINE_LEN_MAX, REFS_ASKED_MAX, REFS_PAGE_MAX, REPO_NAME_LEN_MAX,
     REST_LEN_MAX,
 };
@@ -156,7 +156,7 @@ impl Kind {
             Self::Objects => HASH_LEN + 16 + COUNT_LEN + OBJECTS_MAX * ObjectId::LEN,
             Self::Files => HASH_LEN + COUNT_LEN + FILES_MAX * HASH_LEN,
             Self::Have => 2 * HASH_LEN,
-            Self::Manifest => 2 * HASH_LEN + 8,
+            Self::Manifest => 2 * HASH_LEN + 8 + COUNT_LEN + PEER_ID_LEN_MAX,
             Self::Chunks => 2 * HASH_LEN + 1 + COUNT_LEN + CHUNKS_MAX * (8 + CHUNK_REF_LEN),
             Self::Cancel | Self::Opened | Self::NotFound => 0,
             Self::Open => 1 + HASH_LEN + COUNT_LEN + GIT_PROTOCOL_LEN_MAX,
@@ -171,7 +171,9 @@ impl Kind {
             Self::End => COUNT_LEN + CHUNKS_MAX * 2,
             Self::FileLens => COUNT_LEN + FILES_MAX * 9,
             Self::HaveList => HAVE_LEN_MAX,
-            Self::ManifestPage => 16 + COUNT_LEN + PAGE_CHUNKS_MAX * CHUNK_REF_LEN,
+            Self::ManifestPage => {
+                16 + COUNT_LEN + PAGE_CHUNKS_MAX * CHUNK_REF_LEN + PAGES_MAX * PageSignature::LEN
+            }
             Self::Chunk => 7 + CHUNK_LEN_MAX as usize,
             Self::Busy => 4,
             Self::Bye => COUNT_LEN + REASON_LEN_MAX,

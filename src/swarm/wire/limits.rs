@@ -1,6 +1,8 @@
 //! Every limit of the exchange protocol. Each is a rule: who breaks one is not spoken to further.
 
-use mega_storage::{CHUNK_LEN_MAX, HELD_BITS_LEN_MAX, HELD_RUNS_MAX, ObjectId, REF_NAME_LEN_MAX};
+use mega_storage::{
+    CHUNK_LEN_MAX, HELD_BITS_LEN_MAX, HELD_RUNS_MAX, ObjectId, REF_NAME_LEN_MAX, SIGNED_CHUNKS,
+};
 
 /// The version that this program speaks.
 pub const VERSION: u16 = 1;
@@ -25,8 +27,10 @@ pub const OBJECTS_MAX: usize = 2_048;
 pub const PIECE_LEN_MAX: usize = 256 << 10;
 /// Files whose lengths are asked for at once.
 pub const FILES_MAX: usize = 100;
-/// Chunks in a page of a manifest.
-pub const PAGE_CHUNKS_MAX: usize = 4_096;
+/// Signed pages of a manifest in one answer.
+pub const PAGES_MAX: usize = 10;
+/// Chunks in them.
+pub const PAGE_CHUNKS_MAX: usize = PAGES_MAX * SIGNED_CHUNKS;
 /// Chunks that are asked for at once.
 pub const CHUNKS_MAX: usize = 64;
 /// Longest signed record of a repository.

@@ -15,7 +15,7 @@
 //!                                                              -> BYTES*, END
 //! FILES       5  rid 32, [file 32]                             -> FILE_LENS
 //! HAVE        6  rid 32, file 32                               -> HAVE_LIST
-//! MANIFEST    7  rid 32, file 32, offset u64                   -> MANIFEST_PAGE
+//! MANIFEST    7  rid 32, file 32, offset u64, publisher str    -> MANIFEST_PAGE
 //! CHUNKS      8  rid 32, file 32, urgency u8: 0 now, 1 soon, 2 background,
 //!                [offset u64, chunk 32, len u32]               -> CHUNK*, END
 //! CANCEL      9  (the request's id)
@@ -28,7 +28,8 @@
 //! END        20  [index u16 of a chunk that is not here]
 //! FILE_LENS  21  [present u8, len u64]
 //! HAVE_LIST  22  len u64, kind u8: 0 nothing, 1 all, 2 [offset u64, len u64], 3 shift u8 and bits
-//! MANIFEST_PAGE 23  len u64, offset of the first u64, [chunk 32, len u32]
+//! MANIFEST_PAGE 23  len u64, offset of the first u64, [chunk 32, len u32], then a signature 64
+//!                for each 384 chunks and for what is left
 //! CHUNK      24  index u16, codec u8, plain length u32, payload
 //! OPENED     25
 //! NOT_FOUND  32  absent, not allowed, not mine: no difference
@@ -39,6 +40,9 @@
 //! - Answers of a stream come in the order of its requests. Each request gets one last frame, a
 //!   cancelled one too: its one answer, END, BUSY or NOT_FOUND. NOT_FOUND after BYTES means that no
 //!   more comes, and the pack is none.
+//! - A page of a manifest carries the signatures of the publisher that the request names: of its
+//!   id's bytes (see [`crate::swarm::vouch`]). Pages begin at every 384th chunk of the file. One
+//!   that the answerer has no signature for is NOT_FOUND.
 //! - A request that names [`RepoKey::ANY`] in place of a repository means any public one; only
 //!   questions for files may.
 //! - What breaks a rule ends the connection: there is one encoding of each message, no byte may

@@ -1,6 +1,6 @@
 //! Reads a message's body from its front. Whatever is short, long or over a limit is an error.
 
-use mega_storage::{ChunkId, FileId, ObjectId};
+use mega_storage::{ChunkId, FileId, ObjectId, PageSignature};
 
 use super::RepoKey;
 use super::error::WireError;
@@ -83,6 +83,10 @@ impl<'a> Reader<'a> {
 
     pub(super) fn chunk(&mut self) -> Result<ChunkId, WireError> {
         self.array().map(ChunkId::from_bytes)
+    }
+
+    pub(super) fn signature(&mut self) -> Result<PageSignature, WireError> {
+        self.array().map(PageSignature::from_bytes)
     }
 
     /// A repository's key; that of any of them where a question is for files.

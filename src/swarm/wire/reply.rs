@@ -52,7 +52,8 @@ pub enum Reply {
         /// Which parts.
         held: Held,
     },
-    /// Chunks of a file without gaps; none when the file ends before.
+    /// Chunks of a file without gaps, all of them signed; none of an empty file. The signatures are
+    /// not checked here.
     Manifest(ManifestPage),
     /// A chunk as it is stored. Nothing of it is decoded or verified here.
     Chunk {
@@ -161,12 +162,14 @@ impl Reply {
             }),
             Self::Have { len, held } => encode_held(out, *len, held),
             Self::Manifest(page) => {
+                assert!(page.is_signed(), "a page is told with what its publisher signed");
                 let first = page.spans.first().map_or(page.len, |span| span.offset);
                 out.extend_from_slice(&page.len.to_be_bytes());
                 out.extend_from_slice(&first.to_be_bytes());
                 write::list(out, &page.spans, PAGE_CHUNKS_MAX, |out, span| {
                     write::chunk(out, &span.chunk);
                 });
+                page.signatures.iter().for_each(|one| out.extend_from_slice(one.as_bytes()));
             }
             Self::Chunk { index, chunk } => {
                 out.extend_from_slice(&index.to_be_bytes());

@@ -4,7 +4,7 @@
 use mega_storage::{
     CHUNK_LEN_MAX, ChunkRef, ChunkSpan, FILE_LEN_MAX, HELD_BITS_LEN_MAX, HELD_RUNS_MAX,
     HELD_SHIFT_MAX, HELD_SHIFT_MIN, Held, HeldRun, ManifestPage, ObjectHeader, ObjectKind,
-    REF_NAME_LEN_MAX, StoredChunk,
+    REF_NAME_LEN_MAX, SIGNED_CHUNKS, StoredChunk,
 };
 
 use super::error::WireError;
@@ -180,10 +180,12 @@ fn read_manifest(body: &mut Reader<'_>) -> Result<Reply, WireError> {
         }
         Ok(span)
     })?;
-    if spans.is_empty() && first != len {
+    if spans.is_empty() && (first, len) != (0, 0) {
         return Err(body.malformed("a page has no chunks"));
     }
-    Ok(Reply::Manifest(ManifestPage { len, spans }))
+    let parts = spans.len().div_ceil(SIGNED_CHUNKS);
+    let signatures = (0..parts).map(|_| body.signature()).collect::<Result<_, _>>()?;
+    Ok(Reply::Manifest(ManifestPage { len, spans, signatures }))
 }
 
 fn read_chunk(frame: &Frame, body: &mut Reader<'_>) -> Result<Reply, WireError> {

@@ -1,8 +1,8 @@
 //! What an asker sends after its HELLO.
 
 use mega_storage::{
-    CHUNK_LEN_MAX, ChunkRef, ChunkSpan, FILE_LEN_MAX, FileId, ObjectId, REF_NAME_LEN_MAX, RefName,
-    RepoName,
+    CHUNK_LEN_MAX, ChunkRef, ChunkSpan, FILE_LEN_MAX, FileId, ObjectId, PEER_ID_LEN_MAX,
+    PeerIdBytes, REF_NAME_LEN_MAX, RefName, RepoName,
 };
 
 use super::error::WireError;
@@ -83,8 +83,10 @@ pub enum Request {
         repo: RepoKey,
         /// The file.
         file: FileId,
-        /// A byte of the page's first chunk.
+        /// A byte of the page.
         offset: u64,
+        /// Whose signature it has to have.
+        publisher: PeerIdBytes,
     },
     /// Chunks of a file.
     Chunks {
@@ -173,10 +175,11 @@ impl Request {
                 out.extend_from_slice(repo.as_bytes());
                 out.extend_from_slice(file.as_bytes());
             }
-            Self::Manifest { repo, file, offset } => {
+            Self::Manifest { repo, file, offset, publisher } => {
                 out.extend_from_slice(repo.as_bytes());
                 out.extend_from_slice(file.as_bytes());
                 out.extend_from_slice(&offset.to_be_bytes());
+                write::counted(out, publisher.as_bytes(), PEER_ID_LEN_MAX);
             }
             Self::Chunks { repo, file, priority, spans } => {
                 out.extend_from_slice(repo.as_bytes());
@@ -225,7 +228,9 @@ impl Request {
                 if offset > FILE_LEN_MAX {
                     return Err(body.malformed("no file is that long"));
                 }
-                Self::Manifest { repo, file, offset }
+                let publisher = PeerIdBytes::new(body.counted("bytes of id", PEER_ID_LEN_MAX)?);
+                let publisher = publisher.ok_or_else(|| body.malformed("it names no publisher"))?;
+                Self::Manifest { repo, file, offset, publisher }
             }
             Kind::Chunks => Self::read_chunks(&mut body)?,
             Kind::Cancel => Self::Cancel,

@@ -119,7 +119,7 @@ impl Store {
         }
         for (index, repo) in repos.iter().enumerate() {
             let partial = self.partial(*repo);
-            partial.drop_file(file)?;
+            partial.drop_told(file)?;
             let mut spans = self.files().spans_of(file)?;
             loop {
                 let page: Vec<ChunkSpan> =

@@ -5,7 +5,7 @@ use std::sync::Arc;
 use super::FileStore;
 use crate::error::{Result, StoreError};
 use crate::id::FileId;
-use crate::manifest::{FileHead, Segment};
+use crate::manifest::{FileHead, SEGMENT_CHUNKS_MAX, Segment};
 use crate::read::ChunkSpan;
 
 /// The chunks that cover a part of a file, in order. Ends after an error.
@@ -26,6 +26,23 @@ impl FileStore {
     /// [`StoreError::MissingFile`] when the file is not here.
     pub fn spans_of(&self, id: &FileId) -> Result<FileSpans> {
         self.spans(id, 0, u64::MAX)
+    }
+
+    /// The chunks of the file from one on whose number is a multiple of `grid`: the last such one
+    /// at or before the byte at `offset`, or at the file's end.
+    pub(crate) fn spans_on_grid(&self, id: &FileId, offset: u64, grid: usize) -> Result<FileSpans> {
+        let head = self.head(id)?.ok_or(StoreError::MissingFile { id: *id })?;
+        let Some(last) = head.len.checked_sub(1) else { return self.spans_of(id) };
+        let at = offset.min(last);
+        let number = head.segment_at(at);
+        let segment = self.segment(id, &head, number)?;
+        let chunk = number as usize * SEGMENT_CHUNKS_MAX + segment.index_at(at);
+        let first = chunk - chunk % grid;
+        let number = u32::try_from(first / SEGMENT_CHUNKS_MAX).expect("it is not above another");
+        let segment = self.segment(id, &head, number)?;
+        let start =
+            segment.get(first % SEGMENT_CHUNKS_MAX).expect("full but for the last: checked");
+        self.spans(id, start.offset, u64::MAX)
     }
 
     /// The chunks that cover `offset..offset + len`, clipped to the file's end.

@@ -5,6 +5,7 @@ use std::num::NonZeroUsize;
 use std::sync::Arc;
 
 use lru::LruCache;
+use sha2::{Digest, Sha256};
 
 use super::flights::Failure;
 use super::sources::Reasons;
@@ -13,6 +14,7 @@ use crate::chunk::CHUNK_LEN_MAX;
 use crate::error::StoreError;
 use crate::id::{ChunkId, FileId};
 use crate::manifest::FILE_LEN_MAX;
+use crate::partial::SignedRun;
 use crate::read::ChunkSpan;
 use crate::source::{ManifestPage, PAGE_CHUNKS_MAX};
 
@@ -244,7 +246,7 @@ impl Shared {
         at: u64,
         mut page: ManifestPage,
     ) -> Result<std::result::Result<(), &'static str>> {
-        if let Err(reason) = check_page(&page, len, at) {
+        if let Err(reason) = check_page(file, &page, len, at) {
             return Ok(Err(reason));
         }
         let below = self.partial.page_up_to(file, at)?.map_or(0, |below| end_of(&below));
@@ -252,12 +254,17 @@ impl Shared {
         let above = above.and_then(|page| page.first().map(|s| s.offset)).unwrap_or(page.len);
         if below <= at {
             let end = |span: &ChunkSpan| span.offset + u64::from(span.chunk.len);
+            let signed = page.signed().filter_map(|(spans, signature)| {
+                let run = SignedRun::new(spans, signature)?;
+                (run.offset >= below && end_of(spans) <= above).then_some(run)
+            });
+            let signed: Vec<SignedRun> = signed.collect();
             page.spans.retain(|span| span.offset >= below && end(span) <= above);
             let covers = page.spans.iter().any(|span| span.offset <= at && at < end(span));
             if !covers && at < page.len {
                 return Ok(Err("its chunks do not meet those that are known"));
             }
-            self.partial.put_page(file, &page.spans)?;
+            self.partial.put_page(file, &page.spans, &signed)?;
         }
         if len.is_none() {
             self.partial.put_file_lens(&[(*file, page.len)])?;
@@ -267,6 +274,7 @@ impl Shared {
 }
 
 fn check_page(
+    file: &FileId,
     page: &ManifestPage,
     len: Option<u64>,
     at: u64,
@@ -274,8 +282,15 @@ fn check_page(
     if page.len > FILE_LEN_MAX || len.is_some_and(|len| len != page.len) {
         return Err("the file's length is another");
     }
+    let is_empty = file.as_bytes()[..] == Sha256::digest(b"")[..];
+    if is_empty != (page.len == 0) {
+        return Err("it is told to be empty and is not, or the other way round");
+    }
     if page.spans.len() > PAGE_CHUNKS_MAX {
         return Err("the list of chunks is too long");
+    }
+    if !page.signatures.is_empty() && !page.is_signed() {
+        return Err("it has signatures of no chunks, or chunks without signatures");
     }
     let mut next = page.spans.first().map_or(at, |span| span.offset);
     let starts = next <= at;

@@ -5,14 +5,16 @@
 //!   detection, limited, committed whole or not at all. The repository becomes their owner. A
 //!   directory that is missing brings those around it along, the more of them the longer a walk
 //!   goes on.
-//! - **Lengths of blobs** that are not here are what a source says. They are kept apart, and a blob
+//! - **Lengths of blobs** that are not here are what a source says that has them from the publisher
+//!   itself; one that has not brings the blobs. They are kept apart, and a blob
 //!   that comes with another length can not be read in this repository until it is opened anew:
 //!   the length has been shown, and bytes that do not fit it would be wrong bytes.
 //! - **Chunks** are verified one by one against the ids that the manifest names, and kept as any
 //!   other chunk: in the stored form in which they came, if they came in one. The **manifest**
-//!   itself has no hash: a source that lies in it can show wrong bytes of a file, though never
-//!   wrong bytes of a chunk. It is kept as told (see [`crate::partial`]), gives no right to
-//!   anything, and is never served on. The chunks that came are, before the file is whole: to who
+//!   itself has no hash, so that a source tells it as the publisher does, and peers only with its
+//!   signature: the publisher alone could show wrong bytes of a file, and not of a chunk. It is
+//!   kept as told (see [`crate::partial`]), gives no right to anything, and is served on only with
+//!   the signature. The chunks that came are, before the file is whole: to who
 //!   names file, offset, id and length by a manifest of its own, which this one's lies cannot
 //!   reach. When the last chunk is here the whole file is hashed: only when that is the file's id
 //!   does it become a file of this repository like any other; else all that was told of it is

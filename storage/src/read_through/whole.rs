@@ -95,15 +95,15 @@ impl Shared {
         });
         let adopted = self.store.files().adopt(self.repo, file, chunks, &|| self.is_closing());
         match adopted {
-            Ok(()) => {}
+            Ok(()) => self.partial.drop_told(file)?,
             Err(error @ StoreError::FileHashMismatch { .. }) => {
                 super::sources::add(&self.counters.wrong, 1);
                 (self.options.note)(&format!("the chunks told of file {file} are not it: {error}"));
+                self.partial.drop_file(file)?;
             }
             // A chunk that turned out to be damaged is fetched again when it is read.
             Err(error) => return Err(error),
         }
-        self.partial.drop_file(file)?;
         self.files.lock().forget(file);
         is_ours.land(|_| Ok(()));
         Ok(())

@@ -14,7 +14,7 @@ use libp2p::PeerId;
 use mega_storage::{FileId, RepoKey, VerifiedChunk};
 use tokio::sync::{mpsc, oneshot};
 
-use super::limits::WRONG_TIME;
+use super::limits::{LIE_TIME, WRONG_TIME};
 use super::message::{Answers, Message, Told};
 use super::peers::PeerTable;
 use super::serving::Serving;
@@ -187,6 +187,11 @@ impl Conductor {
             }
             Message::Wrong { peer, reason } => self.ban(peer, WRONG_TIME, &reason),
             Message::GitEnded { peer } => self.git_ended(peer),
+            Message::Lied { peer, reason } => self.ban(peer, LIE_TIME, &reason),
+            Message::IsUp { peer, answer } => {
+                let is_up = self.peers.get_mut(&peer).is_some_and(|standing| standing.is_up);
+                let _ = answer.send(is_up);
+            }
             Message::ServingEnded { peer, error } => self.serving_ended(peer, error),
             Message::Status(answer) => {
                 let _ = answer.send(self.status());

@@ -9,7 +9,7 @@ use mega_storage::{
 
 use super::scene::{Content, noise};
 use super::*;
-use crate::swarm::serve::limits::PAGE_CHUNKS_FIRST;
+use crate::swarm::vouch::is_vouched_for;
 use crate::swarm::wire::{Priority, RefLine, Reply, RepoKey, Request};
 
 fn name(text: &str) -> RefName {
@@ -162,9 +162,15 @@ fn a_file_its_manifest_and_its_chunks() {
         assert_eq!(ask(Request::Files { repo, files: vec![none] }), [Reply::NotFound]);
         let have = Reply::Have { len: 500_000, held: Held::All };
         assert_eq!(ask(Request::Have { repo, file }), [have]);
-        let replies = ask(Request::Manifest { repo, file, offset: content.spans[2].offset });
+        let (offset, publisher) = (content.spans[2].offset, scene.publisher());
+        let replies = ask(Request::Manifest { repo, file, offset, publisher });
         let [Reply::Manifest(page)] = &replies[..] else { panic!("{replies:?}") };
-        assert_eq!((page.len, &page.spans[..]), (500_000, &content.spans[2..]));
+        assert_eq!((page.len, &page.spans[..]), (500_000, &content.spans[..]));
+        assert!(is_vouched_for(&scene.table.2.peer_id(), &file, page));
+        // Somebody else's word of it is not here.
+        let publisher = mega_storage::PeerIdBytes::new(&[7; 38]).expect("an id");
+        let replies = ask(Request::Manifest { repo, file, offset, publisher });
+        assert_eq!(replies, [Reply::NotFound]);
         let mut spans = content.spans.clone();
         spans[1].chunk.id = spans[0].chunk.id;
         let replies =
@@ -241,17 +247,32 @@ fn an_answer_that_is_stopped_ends_as_not_found() {
 fn the_first_page_of_a_manifest_is_short_and_who_goes_on_gets_long_ones() {
     let scene = Scene::new();
     let repo = scene.repo(9, "large", Visibility::Public);
-    let Content { file, spans, .. } = scene.add_file(&repo, noise(9, 48 << 20));
-    let first = PAGE_CHUNKS_FIRST;
-    assert!(spans.len() > first + 50, "{} chunks", spans.len());
+    let Content { file, spans, .. } = scene.add_file(&repo, noise(9, 80 << 20));
+    let first = mega_storage::SIGNED_CHUNKS;
+    assert!(spans.len() > 2 * first + 50, "{} chunks", spans.len());
     let page = |offset: u64| {
-        let request = Request::Manifest { repo: key(9), file, offset };
+        let publisher = scene.publisher();
+        let request = Request::Manifest { repo: key(9), file, offset, publisher };
         match &scene.ask(&stranger(), &request)[..] {
-            [Reply::Manifest(page)] => page.spans.clone(),
+            [Reply::Manifest(page)] => {
+                assert!(is_vouched_for(&scene.table.2.peer_id(), &file, page));
+                page.clone()
+            }
             other => panic!("{other:?}"),
         }
     };
-    assert_eq!(page(0), spans[..first]);
-    assert_eq!(page(spans[10].offset + 1), spans[10..10 + first]);
-    assert_eq!(page(spans[first].offset), spans[first..]);
+    let start = page(0);
+    assert_eq!(start.spans, spans[..first]);
+    // Any byte of it brings the same page, signature and all.
+    for offset in [1, spans[10].offset + 1, spans[first].offset - 1] {
+        assert_eq!(page(offset), start);
+    }
+    assert_eq!(page(spans[first].offset + 1).spans, spans[first..2 * first]);
+    let rest = page(spans[first].offset);
+    assert_eq!(rest.spans, spans[first..]);
+    assert_eq!(page(spans[first].offset + 1).signatures, rest.signatures[..1]);
+    let last = spans.len() / first * first;
+    for offset in [96 << 20, mega_storage::FILE_LEN_MAX] {
+        assert_eq!(page(offset).spans, spans[last..], "after the end");
+    }
 }

@@ -11,7 +11,7 @@ fn questions(scene: &Scene, name: &str, repo: RepoKey) -> Vec<Request> {
     let content = &scene.files[name];
     let (file, ids) = (content.file, vec![scene.last, scene.root, scene.blobs[0]]);
     let name = RepoName::new(name).expect("a name");
-    let spans = content.spans.clone();
+    let (spans, publisher) = (content.spans.clone(), scene.publisher());
     vec![
         Request::Resolve { name },
         Request::Refs { repo, after: None, names: Vec::new() },
@@ -19,7 +19,7 @@ fn questions(scene: &Scene, name: &str, repo: RepoKey) -> Vec<Request> {
         Request::Objects { repo, levels: 2, blob_len_max: 1024, history: 2, ids },
         Request::Files { repo, files: vec![file] },
         Request::Have { repo, file },
-        Request::Manifest { repo, file, offset: 0 },
+        Request::Manifest { repo, file, offset: 0, publisher },
         Request::Chunks { repo, file, priority: Priority::Now, spans },
     ]
 }

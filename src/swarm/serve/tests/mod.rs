@@ -4,6 +4,6 @@ mod answers;
 mod limits;
 mod matrix;
 mod parts;
-mod scene;
+pub(crate) mod scene;
 
 use scene::{Scene, key, mesh, reader, stranger, writer};

@@ -11,10 +11,12 @@ use mega_storage::{
 };
 
 use super::*;
+use crate::swarm::identity::Identity;
+use crate::swarm::vouch;
 use crate::swarm::wire::{Priority, Reply, RepoKey, Request};
 
-/// A store elsewhere, whose one repository is called `open`.
-struct Elsewhere(Store);
+/// A store elsewhere, whose one repository is called `open`; who signs what it tells.
+struct Elsewhere(Store, Option<Identity>);
 
 impl Elsewhere {
     fn repo(&self) -> Repo {
@@ -33,7 +35,11 @@ impl ChunkSource for Elsewhere {
 
     fn manifest(&self, file: &FileId, offset: u64) -> SourceResult<Option<ManifestPage>> {
         let held = self.0.held_file(self.repo().id, file).expect("read");
-        Ok(held.and_then(|held| held.manifest(offset, 100).expect("read")))
+        let mut page = held.and_then(|held| held.manifest(offset, 100).expect("read"));
+        if let (Some(page), Some(identity)) = (&mut page, &self.1) {
+            vouch::sign(identity, file, page);
+        }
+        Ok(page)
     }
 
     fn chunks(
@@ -56,14 +62,20 @@ impl ChunkSource for Elsewhere {
 
 /// Reads a part of a file of `there` in a partial repository of `here`. What was fetched goes on
 /// being looked after as long as the reader is there.
-fn read(
+fn read(here: &Scene, repo: &Repo, there: &Scene, file: FileId, part: (u64, usize)) -> ReadThrough {
+    read_from(here, repo, there, file, part, None)
+}
+
+/// As [`read`], with a source whose pages are signed.
+fn read_from(
     here: &Scene,
     repo: &Repo,
     there: &Scene,
     file: FileId,
     (offset, len): (u64, usize),
+    signer: Option<Identity>,
 ) -> ReadThrough {
-    let chunks: Vec<Arc<dyn ChunkSource>> = vec![Arc::new(Elsewhere(there.store.clone()))];
+    let chunks: Vec<Arc<dyn ChunkSource>> = vec![Arc::new(Elsewhere(there.store.clone(), signer))];
     let sources = Sources { objects: Vec::new(), chunks };
     let options = ReadThroughOptions { rest: Duration::ZERO, ..ReadThroughOptions::default() };
     let reader = ReadThrough::new(&here.store, repo, &sources, options).expect("opened");
@@ -90,7 +102,7 @@ fn chunks_that_came_are_served_before_the_file_is_whole() {
         [
             Request::Have { repo, file },
             Request::Chunks { repo, file, priority: Priority::Soon, spans },
-            Request::Manifest { repo, file, offset: 0 },
+            Request::Manifest { repo, file, offset: 0, publisher: there.publisher() },
             Request::Files { repo, files: vec![file] },
         ]
     };
@@ -133,7 +145,7 @@ fn chunks_that_came_are_served_before_the_file_is_whole() {
         std::thread::yield_now();
     }
     assert_eq!(ask(files), [Reply::Files(vec![Some(500_000)])]);
-    assert!(matches!(ask(manifest)[..], [Reply::Manifest(_)]));
+    assert_eq!(ask(manifest), [Reply::NotFound], "it is proven here, and nobody signed it");
 }
 
 #[test]
@@ -157,4 +169,59 @@ fn a_source_that_knows_hashes_learns_and_gets_nothing_by_them() {
         let absent = (0..).take(content.spans.len()).collect();
         assert_eq!(here.ask(&stranger(), &chunks), [Reply::End { absent }]);
     }
+}
+
+#[test]
+fn what_its_publisher_signed_is_told_on_with_the_signature_and_nothing_else() {
+    let (here, there) = (Scene::new(), Scene::with_seed(100));
+    let (content, publisher) = (&there.files["open"], there.table.2.peer_id());
+    let (file, span) = (content.file, content.spans[2]);
+    let copy = |number: u8, name: &str| {
+        let name = RepoName::new(name).expect("a name");
+        let repo = here.store.repos().create_partial(&name, "p2p://there/repo/open").expect("made");
+        here.table.0.lock().insert(key(number), repo.id);
+        here.table.1.lock().push(repo.id);
+        repo
+    };
+    let ask = |number: u8, publisher| {
+        let request = Request::Manifest { repo: key(number), file, offset: 70_000, publisher };
+        here.ask(&stranger(), &request)
+    };
+    let (repo, other) = (copy(7, "parts"), copy(8, "others"));
+    let part = (span.offset, 10);
+    let signer = Some(there.table.2.clone());
+    let reader = read_from(&here, &repo, &there, file, part, signer.clone());
+    let is_told = || {
+        let replies = ask(7, there.publisher());
+        let [Reply::Manifest(page)] = &replies[..] else { panic!("{replies:?}") };
+        assert_eq!(page.spans, content.spans);
+        assert!(vouch::is_vouched_for(&publisher, &file, page));
+        assert_eq!(ask(7, here.publisher()), [Reply::NotFound], "this store does not vouch for it");
+        assert_eq!(ask(8, there.publisher()), [Reply::NotFound], "it was told to another one");
+    };
+    is_told();
+    // What came with no good signature is not passed on.
+    let forger = Some(Identity::from_secret([200; 32]));
+    drop(read_from(&here, &other, &there, file, part, forger));
+    is_told();
+    here.table.1.lock().clear();
+    assert_eq!(ask(7, there.publisher()), [Reply::NotFound], "it is private again");
+    here.table.1.lock().push(repo.id);
+    drop(reader);
+    // Whole, and then removed again: what was signed stays so.
+    let reader = read_from(&here, &repo, &there, file, (0, 500_000), signer);
+    let is_whole = || here.store.files().has(repo.id, &file).expect("read");
+    while !is_whole() {
+        std::thread::yield_now();
+    }
+    is_told();
+    drop(reader);
+    here.store.set_cache_limit(Some(0)).expect("set");
+    while is_whole() {
+        here.store.evict(&mega_storage::NoProgress).expect("evicted");
+        std::thread::yield_now();
+    }
+    is_told();
+    here.store.repos().delete(&repo.name).expect("deleted");
+    assert_eq!(ask(7, there.publisher()), [Reply::NotFound]);
 }

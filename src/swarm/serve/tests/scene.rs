@@ -10,13 +10,15 @@ use bytes::Bytes;
 use libp2p::PeerId;
 use mega_storage::object::hash_object;
 use mega_storage::{
-    ChunkSpan, Expect, FileId, IngestOptions, NoProgress, ObjectId, ObjectKind, PackInput, RefEdit,
-    RefName, RefTarget, RefTransaction, Repo, RepoId, RepoName, SettingChange, Store, StoreError,
-    StoreOptions, Visibility,
+    ChunkSpan, Expect, FileId, IngestOptions, NoProgress, ObjectId, ObjectKind, PackInput,
+    PeerIdBytes, RefEdit, RefName, RefTarget, RefTransaction, Repo, RepoId, RepoName,
+    SettingChange, Store, StoreError, StoreOptions, Visibility,
 };
 use parking_lot::Mutex;
 use tempfile::TempDir;
 
+use crate::swarm::identity::Identity;
+use crate::swarm::record::peer_bytes;
 use crate::swarm::serve::{Answerer, Asker, Directory};
 use crate::swarm::wire::{Answering, Frames, Reply, RepoKey, Request, RequestId, Side, Step};
 
@@ -52,7 +54,7 @@ pub(super) fn writer() -> Asker {
 }
 
 /// Bytes that do not repeat.
-pub(super) fn noise(seed: u64, len: usize) -> Vec<u8> {
+pub(crate) fn noise(seed: u64, len: usize) -> Vec<u8> {
     let mut state = seed.wrapping_mul(0x9e37_79b9_7f4a_7c15) | 1;
     let mut out = Vec::with_capacity(len + 8);
     while out.len() < len {
@@ -65,9 +67,12 @@ pub(super) fn noise(seed: u64, len: usize) -> Vec<u8> {
     out
 }
 
-/// A table of keys, and the copies that are served on.
-#[derive(Default)]
-pub(super) struct Table(pub(super) Mutex<HashMap<RepoKey, RepoId>>, pub(super) Mutex<Vec<RepoId>>);
+/// A table of keys, the copies that are served on, and who the store is.
+pub(super) struct Table(
+    pub(super) Mutex<HashMap<RepoKey, RepoId>>,
+    pub(super) Mutex<Vec<RepoId>>,
+    pub(super) Identity,
+);
 
 impl Directory for Table {
     fn repo(&self, key: &RepoKey) -> Result<Option<RepoId>, StoreError> {
@@ -76,6 +81,10 @@ impl Directory for Table {
 
     fn record(&self, repo: &Repo) -> Result<Option<Bytes>, StoreError> {
         Ok(Some(format!("the record of {}", repo.name).into()))
+    }
+
+    fn identity(&self) -> &Identity {
+        &self.2
     }
 
     fn serves_on(&self, repo: RepoId) -> bool {
@@ -106,7 +115,7 @@ pub(super) struct Scene {
 }
 
 /// A pack of whole objects.
-pub(super) fn pack(objects: &[(ObjectKind, Vec<u8>)]) -> Vec<u8> {
+pub(crate) fn pack(objects: &[(ObjectKind, Vec<u8>)]) -> Vec<u8> {
     let mut pack = b"PACK\0\0\0\x02".to_vec();
     pack.extend_from_slice(&u32::try_from(objects.len()).expect("few").to_be_bytes());
     for (kind, data) in objects {
@@ -132,14 +141,14 @@ pub(super) fn pack(objects: &[(ObjectKind, Vec<u8>)]) -> Vec<u8> {
 }
 
 /// Takes a pack in; the objects that the repository has then.
-pub(super) fn ingest(store: &Store, repo: RepoId, mut pack: &[u8]) -> Vec<ObjectId> {
+pub(crate) fn ingest(store: &Store, repo: RepoId, mut pack: &[u8]) -> Vec<ObjectId> {
     let input = PackInput::Stream(&mut pack);
     let options = IngestOptions::default();
     store.objects().ingest_pack(repo, input, &options, &NoProgress).expect("a good pack");
     store.objects().members(repo).map(|id| id.expect("read")).collect()
 }
 
-fn tree(entries: &[(&str, &str, ObjectId)]) -> Vec<u8> {
+pub(crate) fn tree(entries: &[(&str, &str, ObjectId)]) -> Vec<u8> {
     let mut data = Vec::new();
     for (mode, name, id) in entries {
         data.extend_from_slice(format!("{mode} {name}\0").as_bytes());
@@ -184,7 +193,8 @@ impl Scene {
         let root = objects.add(ObjectKind::Tree, tree(&entries));
         let first = objects.commit(&below, None);
         let last = objects.commit(&root, Some(&first));
-        let table = Arc::new(Table::default());
+        let identity = Identity::from_secret([1 + (seed % 250) as u8; 32]);
+        let table = Arc::new(Table(Mutex::default(), Mutex::default(), identity));
         let answerer = Answerer::new(&store, table.clone());
         let (blobs, files) = (blobs.to_vec(), HashMap::new());
         let mut scene =
@@ -214,6 +224,11 @@ impl Scene {
         let repo = self.store.repos().create(&name, visibility).expect("made");
         self.table.0.lock().insert(key(number), repo.id);
         repo
+    }
+
+    /// Who the store is, as requests name it.
+    pub(super) fn publisher(&self) -> PeerIdBytes {
+        peer_bytes(&self.table.2.peer_id())
     }
 
     pub(super) fn get(&self, name: &str) -> Repo {

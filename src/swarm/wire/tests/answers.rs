@@ -47,6 +47,7 @@ fn chunks_come_in_order_and_what_did_not_come_is_absent() {
 fn each_question_has_its_kind_of_answer() {
     let (repo, file) = (key(1), FileId::from_bytes([1; 32]));
     let name = mega_storage::RepoName::new("a").expect("a name");
+    let publisher = mega_storage::PeerIdBytes::new(&[1; 38]).expect("an id");
     let ids = vec![ObjectId::NULL; 2];
     let objects =
         Request::Objects { repo, levels: 0, blob_len_max: 0, history: 0, ids: ids.clone() };
@@ -57,7 +58,7 @@ fn each_question_has_its_kind_of_answer() {
         objects,
         Request::Files { repo, files: vec![file; 3] },
         Request::Have { repo, file },
-        Request::Manifest { repo, file, offset: 0 },
+        Request::Manifest { repo, file, offset: 0, publisher },
     ];
     let replies = [
         Reply::Record(Bytes::from_static(b"r")),
@@ -66,7 +67,7 @@ fn each_question_has_its_kind_of_answer() {
         end(&[]),
         Reply::Files(vec![None; 3]),
         Reply::Have { len: 1, held: Held::All },
-        Reply::Manifest(ManifestPage { len: 0, spans: Vec::new() }),
+        Reply::Manifest(ManifestPage::unsigned(0, Vec::new())),
     ];
     for (asked, request) in requests.iter().enumerate() {
         for (given, reply) in replies.iter().enumerate() {

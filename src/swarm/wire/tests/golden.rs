@@ -2,7 +2,7 @@
 
 use mega_storage::{
     ChunkId, ChunkRef, ChunkSpan, FileId, Held, HeldRun, ManifestPage, ObjectHeader, ObjectId,
-    ObjectKind, RefName, RepoName, StoredChunk,
+    ObjectKind, PageSignature, PeerIdBytes, RefName, RepoName, StoredChunk,
 };
 
 use super::*;
@@ -78,8 +78,13 @@ fn requests() {
         ),
         (Request::Have { repo: key(1), file: file(9) }, "00000045 06 00000007 (01*32) (09*32)"),
         (
-            Request::Manifest { repo: key(1), file: file(9), offset: 65_536 },
-            "0000004d 07 00000007 (01*32) (09*32) 0000000000010000",
+            Request::Manifest {
+                repo: key(1),
+                file: file(9),
+                offset: 65_536,
+                publisher: PeerIdBytes::new(&[6; 3]).expect("an id"),
+            },
+            "00000052 07 00000007 (01*32) (09*32) 0000000000010000 0003 (06*3)",
         ),
         (
             Request::Chunks {
@@ -119,7 +124,8 @@ fn replies() {
     let header = ObjectHeader { kind: ObjectKind::Tag, len: 255 };
     let runs = vec![HeldRun { offset: 1, len: 2 }];
     let chunk = StoredChunk { codec: 2, plain_len: 300, payload: Bytes::from_static(b"xyz") };
-    let page = ManifestPage { len: 70_000, spans: vec![span(5, 65_536, 300)] };
+    let signatures = vec![PageSignature::from_bytes([8; 64])];
+    let page = ManifestPage { len: 70_000, spans: vec![span(5, 65_536, 300)], signatures };
     let cases = [
         (Reply::Record(Bytes::from_static(b"r")), "00000006 10 00000007 72"),
         (
@@ -148,7 +154,7 @@ fn replies() {
         ),
         (
             Reply::Manifest(page),
-            "0000003b 17 00000007 0000000000011170 0000000000010000 0001 (05*32) 0000012c",
+            "0000007b 17 00000007 0000000000011170 0000000000010000 0001 (05*32) 0000012c (08*64)",
         ),
         (Reply::Chunk { index: 4, chunk }, "0000000f 18 00000007 0004 02 0000012c 78797a"),
         (Reply::NotFound, "00000005 20 00000007"),

@@ -1,7 +1,10 @@
 //! What a hostile peer may send: every limit at the limit and one past it, and all that makes no
 //! sense.
 
-use mega_storage::{CHUNK_LEN_MAX, FILE_LEN_MAX, HELD_BITS_LEN_MAX, HELD_RUNS_MAX, Held};
+use mega_storage::{
+    CHUNK_LEN_MAX, FILE_LEN_MAX, HELD_BITS_LEN_MAX, HELD_RUNS_MAX, Held, PEER_ID_LEN_MAX,
+    SIGNED_CHUNKS,
+};
 
 use super::limits::*;
 use super::*;
@@ -211,9 +214,16 @@ fn chunks_ascend_within_a_file() {
         refused_request(Kind::Chunks, &chunks(0, spans));
     }
     assert!(refused_request(Kind::Chunks, &chunks(3, &[(0, 1)])).contains("urgency"));
-    let manifest = |offset: u64| [&[1; 64][..], &offset.to_be_bytes()].concat();
-    request_in(&raw(Kind::Manifest, 1, &manifest(FILE_LEN_MAX))).expect("at the limit");
-    refused_request(Kind::Manifest, &manifest(FILE_LEN_MAX + 1));
+    let manifest = |offset: u64, id_len: usize| {
+        let count = u16::try_from(id_len).expect("small").to_be_bytes();
+        [&[1; 64][..], &offset.to_be_bytes(), &count, &vec![7; id_len]].concat()
+    };
+    let longest = manifest(FILE_LEN_MAX, PEER_ID_LEN_MAX);
+    request_in(&raw(Kind::Manifest, 1, &longest)).expect("at the limits");
+    refused_request(Kind::Manifest, &manifest(FILE_LEN_MAX + 1, 38));
+    refused_request(Kind::Manifest, &manifest(0, 0));
+    let longer = raw(Kind::Manifest, 1, &manifest(0, PEER_ID_LEN_MAX + 1));
+    assert!(matches!(request_in(&longer), Err(WireError::Oversize { .. })));
 }
 
 fn have(len: u64, kind: u8, rest: &[u8]) -> Vec<u8> {
@@ -280,6 +290,7 @@ fn pages_and_lists_of_answers_make_sense() {
             body.extend_from_slice(&[5; 32]);
             body.extend_from_slice(&len.to_be_bytes());
         }
+        body.extend(vec![8; 64 * lens.len().div_ceil(SIGNED_CHUNKS)]);
         body
     };
     let max = CHUNK_LEN_MAX;
@@ -288,12 +299,17 @@ fn pages_and_lists_of_answers_make_sense() {
     let more = page(1 << 40, 0, &vec![max; PAGE_CHUNKS_MAX + 1]);
     assert!(matches!(good(&more), Err(WireError::Oversize { .. })));
     good(&page(10, 4, &[3, 3])).expect("up to the end");
-    good(&page(10, 10, &[])).expect("after the end");
     good(&page(0, 0, &[])).expect("an empty file");
     for wrong in [
         page(10, 4, &[3, 4]),
         page(10, 4, &[]),
+        page(10, 10, &[]),
         page(10, 11, &[]),
+        // One signature more than there are parts, and one less.
+        [&page(10, 4, &[3])[..], &[8; 64]].concat(),
+        page(1 << 30, 0, &vec![1; SIGNED_CHUNKS + 1])[..18 + 36 * (SIGNED_CHUNKS + 1) + 64]
+            .to_vec(),
+        page(10, 4, &[3])[..18 + 36 + 63].to_vec(),
         page(10, 4, &[0]),
         page(1 << 30, 0, &[max + 1]),
         page(FILE_LEN_MAX + 1, 0, &[1]),

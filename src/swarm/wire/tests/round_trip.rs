@@ -3,7 +3,8 @@
 
 use mega_storage::{
     CHUNK_LEN_MAX, ChunkId, ChunkRef, ChunkSpan, FILE_LEN_MAX, FileId, Held, HeldRun, ManifestPage,
-    ObjectHeader, ObjectId, ObjectKind, RefName, RepoName, StoredChunk,
+    ObjectHeader, ObjectId, ObjectKind, PEER_ID_LEN_MAX, PageSignature, PeerIdBytes, RefName,
+    RepoName, SIGNED_CHUNKS, StoredChunk,
 };
 use proptest::collection::vec;
 use proptest::prelude::*;
@@ -63,11 +64,12 @@ fn request() -> impl Strategy<Value = Request> {
         }),
         (any_repo(), vec(file(), 1..9)).prop_map(|(repo, files)| Request::Files { repo, files }),
         (any_repo(), file()).prop_map(|(repo, file)| Request::Have { repo, file }),
-        (any_repo(), file(), 0..=FILE_LEN_MAX).prop_map(|(repo, file, offset)| Request::Manifest {
-            repo,
-            file,
-            offset
-        }),
+        (any_repo(), file(), 0..=FILE_LEN_MAX, vec(any::<u8>(), 1..=PEER_ID_LEN_MAX)).prop_map(
+            |(repo, file, offset, publisher)| {
+                let publisher = PeerIdBytes::new(&publisher).expect("of a good length");
+                Request::Manifest { repo, file, offset, publisher }
+            }
+        ),
         (any_repo(), file(), priority, spans(9)).prop_map(|(repo, file, priority, spans)| {
             Request::Chunks { repo, file, priority, spans }
         }),
@@ -110,16 +112,24 @@ fn held() -> impl Strategy<Value = (u64, Held)> {
 }
 
 fn manifest() -> impl Strategy<Value = ManifestPage> {
-    let some = (spans(9), 0u64..99).prop_map(|(mut spans, after)| {
+    let some = (spans(9), 0u64..99, any::<u8>()).prop_map(|(mut spans, after, byte)| {
         let mut offset = spans[0].offset;
         for span in &mut spans {
             span.offset = offset;
             offset += u64::from(span.chunk.len);
         }
-        ManifestPage { len: offset + after, spans }
+        let signatures = vec![PageSignature::from_bytes([byte; 64])];
+        ManifestPage { len: offset + after, spans, signatures }
     });
-    let none = (0..=FILE_LEN_MAX).prop_map(|len| ManifestPage { len, spans: Vec::new() });
-    prop_oneof![4 => some, 1 => none]
+    let many = (SIGNED_CHUNKS - 1..2 * SIGNED_CHUNKS).prop_map(|count| {
+        let chunk = ChunkRef { id: ChunkId::from_bytes([3; 32]), len: 10 };
+        let spans = (0..count as u64).map(|n| ChunkSpan { chunk, offset: n * 10 }).collect();
+        let signatures = (0..count.div_ceil(SIGNED_CHUNKS)).map(|n| n as u8);
+        let signatures = signatures.map(|n| PageSignature::from_bytes([n; 64])).collect();
+        ManifestPage { len: 1 << 20, spans, signatures }
+    });
+    let none = Just(ManifestPage::unsigned(0, Vec::new()));
+    prop_oneof![6 => some, 1 => many, 1 => none]
 }
 
 fn reply() -> impl Strategy<Value = Reply> {

@@ -3,6 +3,7 @@
 mod chunks;
 mod model;
 mod objects;
+mod pages;
 mod world;
 
 use std::io::Read;
@@ -182,7 +183,7 @@ impl ChunkSource for Fake {
         if mode == Mode::Lying {
             spans.rotate_left(1);
         }
-        Ok(Some(ManifestPage { len, spans }))
+        Ok(Some(ManifestPage::unsigned(len, spans)))
     }
 
     fn chunks(
