@@ -73,6 +73,16 @@ impl Source {
     /// # Errors
     /// When there is none, or it is of a kind that cannot be imported: shallow, SHA-256.
     pub fn open(git: &Git, path: &Path) -> Result<Self, SourceError> {
+        if let Some(dir) = plainly_bare(path) {
+            let object_dirs = object_dirs(&dir.join("objects"))?;
+            let common_dir = dir.clone();
+            return Ok(Self { git: git.clone(), dir, common_dir, worktree: None, object_dirs });
+        }
+        Self::ask(git, path)
+    }
+
+    /// Asks git what there is.
+    pub(super) fn ask(git: &Git, path: &Path) -> Result<Self, SourceError> {
         let facts = run(
             git.in_dir(path.as_os_str()).args([
                 "rev-parse",
@@ -279,6 +289,27 @@ impl Source {
         command.env("GIT_DIR", &self.dir);
         command
     }
+}
+
+/// The absolute path of a bare repository in which nothing is out of the ordinary; `None` where git
+/// has to be asked, which costs as much as all else that a second import of nothing new does.
+fn plainly_bare(path: &Path) -> Option<PathBuf> {
+    /// What makes a configuration, or a directory, more than plain.
+    const WORDS: [&str; 3] = ["extensions", "include", "worktree"];
+    const NAMES: [&str; 3] = ["commondir", "gitdir", "shallow"];
+    let config = fs::read_to_string(path.join("config")).ok()?.to_ascii_lowercase();
+    let is_bare = config.lines().any(|line| line.trim() == "bare = true");
+    if !is_bare || WORDS.iter().any(|word| config.contains(word)) {
+        return None;
+    }
+    let head = fs::read(path.join("HEAD")).ok()?;
+    let head = head.strip_suffix(b"\n")?;
+    if !head.starts_with(b"ref: refs/") && ObjectId::from_hex(head).is_err() {
+        return None;
+    }
+    let is_plain = path.join("objects").is_dir() && path.join("refs").is_dir();
+    let is_plain = is_plain && NAMES.iter().all(|name| !path.join(name).exists());
+    is_plain.then(|| path.canonicalize().ok()).flatten()
 }
 
 /// The root of the checkout that `path` is in; `up` leads there from it, as in `../../`.

@@ -145,3 +145,46 @@ fn only_named_variables_are_passed() {
     assert!(set.contains(&OsStr::new("GIT_SSH_COMMAND")));
     assert!(!set.contains(&OsStr::new("LD_PRELOAD")) && !set.contains(&OsStr::new("GIT_DIR")));
 }
+
+#[test]
+fn a_plain_bare_repository_is_what_git_says_it_is() {
+    let dir = tempfile::tempdir().expect("a directory");
+    let git = Git::new([]);
+    let bare = dir.path().join("a.git");
+    let link = dir.path().join("link");
+    git_in(dir.path(), &["init", "-q", "--bare", "a.git"]);
+    std::os::unix::fs::symlink(&bare, &link).expect("linked");
+    let facts = |source: &Source| {
+        let worktree = source.worktree().map(Path::to_owned);
+        let (dir, common) = (source.git_dir().to_owned(), source.common_dir().to_owned());
+        (dir, common, worktree, source.object_dirs().to_vec(), source.name())
+    };
+    let both = |path: &Path| {
+        let (opened, asked) = (Source::open(&git, path), Source::ask(&git, path));
+        match (opened, asked) {
+            (Ok(opened), Ok(asked)) => assert_eq!(facts(&opened), facts(&asked), "{path:?}"),
+            (opened, asked) => {
+                let words = |found: Result<Source, SourceError>| found.err().map(|e| e.to_string());
+                assert_eq!(words(opened), words(asked), "{path:?}");
+            }
+        }
+    };
+    both(&bare);
+    both(&link);
+    both(&bare.join("objects"));
+    // All that makes it another kind of repository is left to git.
+    std::fs::write(bare.join("shallow"), "0123456789012345678901234567890123456789\n").expect("w");
+    both(&bare);
+    assert!(Source::open(&git, &bare).is_err(), "it is shallow");
+    std::fs::remove_file(bare.join("shallow")).expect("gone");
+    std::fs::write(bare.join("HEAD"), "nonsense\n").expect("written");
+    both(&bare);
+    git_in(dir.path(), &["init", "-q", "--bare", "--object-format=sha256", "b.git"]);
+    both(&dir.path().join("b.git"));
+    git_in(dir.path(), &["init", "-q", "c"]);
+    both(&dir.path().join("c"));
+    both(&dir.path().join("c/.git"));
+    git_in(&dir.path().join("c/.git"), &["config", "core.bare", "true"]);
+    git_in(&dir.path().join("c/.git"), &["config", "core.worktree", "/tmp"]);
+    both(&dir.path().join("c/.git"));
+}
