@@ -273,8 +273,9 @@ impl RepoStore {
         self.db.commit(batch, Durability::Synced)
     }
 
-    /// Deletes a repository with its references and its rights to objects and files. The bytes go
-    /// with gc.
+    /// Deletes a repository with its references. Its objects and files stay under its number, which
+    /// nobody can ask for, until gc finds that they were deleted long enough ago; of one that is
+    /// filled as it is read nothing stays.
     ///
     /// # Errors
     /// [`StoreError::NoRepo`].
@@ -283,9 +284,17 @@ impl RepoStore {
         let repo = self.get(name)?;
         let mut batch = self.db.batch();
         let rows = keys::repo_prefixed(repo.id, b"");
-        let files = self.files(repo.id)?;
-        for family in [Family::Ref, Family::RepoObject, Family::RepoFile, Family::Partial] {
+        for family in [Family::Ref, Family::Partial] {
             batch.delete_prefix(family, &rows);
+        }
+        let mut files = Vec::new();
+        if repo.partial {
+            files = self.files(repo.id)?;
+            batch.delete_prefix(Family::RepoObject, &rows);
+            batch.delete_prefix(Family::RepoFile, &rows);
+        } else {
+            let value = [&now_unix().to_be_bytes()[..], name.as_str().as_bytes()].concat();
+            batch.put(Family::Gone, &keys::gone_repo(repo.id), &value);
         }
         batch.delete_prefix(Family::Repo, &pack_prefix(repo.id));
         batch.delete(Family::Repo, &keys::repo_settings(repo.id));
@@ -417,7 +426,8 @@ impl RepoStore {
         }
     }
 
-    fn next_id(&self) -> Result<RepoId> {
+    /// The number that the next repository gets. The caller holds the commit lock.
+    pub(crate) fn next_id(&self) -> Result<RepoId> {
         match self.db.get(Family::Store, NEXT_KEY)? {
             None => Ok(RepoId(1)),
             Some(row) => match row.as_ref().try_into() {

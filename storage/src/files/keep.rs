@@ -53,6 +53,8 @@ impl FileStore {
     ) -> Result<()> {
         let db = &self.inner.db;
         let _stay = self.stay();
+        let lease = self.inner.chunks.leases().begin();
+        lease.rely([&verified.chunk().id]);
         let mut batch = db.batch();
         ChunkStore::put(&mut batch, verified);
         note(&mut batch);
@@ -73,6 +75,8 @@ impl FileStore {
     ) -> Result<()> {
         let db = &self.inner.db;
         let _stay = self.stay();
+        let lease = self.inner.chunks.leases().begin();
+        lease.rely_on_file(id);
         let mut whole = Sha256::new();
         let mut manifest = ManifestBuilder::new();
         for chunk in spans {
@@ -80,6 +84,7 @@ impl FileStore {
             if stop() {
                 return Err(StoreError::Interrupted);
             }
+            lease.rely([&chunk.id]);
             whole.update(&self.chunk(id, &chunk)?);
             manifest.push(&chunk, db.tmp())?;
         }
@@ -95,7 +100,7 @@ impl FileStore {
             }
             batch.put(Family::File, id.as_bytes(), &head.encode());
         }
-        rights::put(&mut batch, repo, id);
+        rights::put(&mut batch, repo, id, None);
         db.commit(batch, Durability::Synced)
     }
 }
