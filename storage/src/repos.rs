@@ -351,7 +351,7 @@ impl RepoStore {
         let repo = Repo { id, name: name.clone(), created_unix: now_unix(), ..source.clone() };
         self.copy_sorted(Family::RepoObject, source.id, id)?;
         self.copy_sorted(Family::RepoFile, source.id, id)?;
-        self.add_file_rows(source.id, id)?;
+        self.add_file_rows(id)?;
         self.copy_packs(source.id, id)?;
         let edits = self.copy_refs(source.id, id)?;
         let mut batch = self.db.batch();
@@ -468,12 +468,11 @@ impl RepoStore {
         rows.map(|row| file_of(&row?.0)).collect()
     }
 
-    /// Adds the rows that lead from the files of `from` to `to`.
-    fn add_file_rows(&self, from: RepoId, to: RepoId) -> Result<()> {
-        let rows = self.db.scan(Family::RepoFile, &keys::repo_prefixed(from, b"")).map(|row| {
-            let (key, value) = row?;
-            Ok((keys::file_repo(&file_of(&key)?, to), value))
-        });
+    /// Adds the rows that lead from the files of a fork to it: of the rights that it has got, for
+    /// those of its source may have changed since.
+    fn add_file_rows(&self, id: RepoId) -> Result<()> {
+        let rows = self.db.scan(Family::RepoFile, &keys::repo_prefixed(id, b""));
+        let rows = rows.map(|row| Ok((keys::file_repo(&file_of(&row?.0)?, id), [])));
         let file = self.db.write_sorted(Family::FileRepo, rows)?;
         self.db.ingest(file.into_iter().collect())
     }

@@ -7,8 +7,8 @@
 use bytes::Bytes;
 use sha2::{Digest, Sha256};
 
+use super::FileStore;
 use super::holders::put_segment;
-use super::{FileStore, rights};
 use crate::chunks::{ChunkStore, StoredChunk, VerifiedChunk};
 use crate::db::{Batch, Durability, Family};
 use crate::error::{Result, StoreError};
@@ -100,7 +100,6 @@ impl FileStore {
             }
             batch.put(Family::File, id.as_bytes(), &head.encode());
         }
-        rights::put(&mut batch, repo, id, None);
-        db.commit(batch, Durability::Synced)
+        self.commit_right(repo, id, head.len, false, batch)
     }
 }

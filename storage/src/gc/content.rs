@@ -38,7 +38,11 @@ impl Run<'_> {
 
     fn heads(&mut self) -> Result<()> {
         self.start("looking for files");
-        let snapshot = self.db.snapshot();
+        let snapshot = {
+            // A fork, whose rights are copied under it, is in the snapshot whole or not at all.
+            let _lock = self.db.commit_lock();
+            self.db.snapshot()
+        };
         self.at(Point::FilesBegun)?;
         let dead = self.dead_heads(&snapshot)?;
         drop(snapshot);

@@ -21,6 +21,10 @@ impl GoneRows {
         *self.0.entry(family.name()).or_default() += count;
     }
 
+    fn any(&self) -> bool {
+        self.0.values().any(|count| *count > 0)
+    }
+
     fn of(&self, family: Family) -> u64 {
         self.0.get(family.name()).copied().unwrap_or(0)
     }
@@ -50,6 +54,10 @@ impl Run<'_> {
             if let Some(note) = self.db.compact_family(family)? {
                 self.report.notes.push(note);
             }
+        }
+        if self.gone_rows.any() {
+            // What went is in the log, too, until every family has been flushed.
+            self.db.flush(&Family::ALL)?;
         }
         self.report.after_len = self.disk_len();
         Ok(())
