@@ -13,6 +13,7 @@ mod discover;
 mod exit;
 mod export;
 mod file;
+mod gc;
 mod git_remote;
 mod hold;
 mod import;
@@ -135,6 +136,7 @@ enum Verb {
     Discover(discover::Args),
     Status(status::Args),
     Stats(stats::Args),
+    Gc(gc::Args),
     LfsAgent(lfs_agent::Args),
     #[command(hide = true)]
     GitRemote(git_remote::Args),
@@ -197,6 +199,7 @@ fn run(cli: &Cli, location: &StoreLocation, terminal: &Terminal) -> Exit {
         Verb::Discover(args) => reach::perform(&context, args.request()),
         Verb::Status(args) => reach::perform(&context, args.request()),
         Verb::Stats(args) => reach::perform(&context, args.request()),
+        Verb::Gc(args) => reach::perform(&context, args.request()),
         Verb::Debug(verb) => match verb.request() {
             Ok(request) => reach::perform(&context, request),
             Err(error) => Exit {

@@ -117,6 +117,28 @@ pub(super) fn size(text: &str) -> Result<u64, String> {
     digits.parse::<u64>().ok().and_then(|n| n.checked_mul(1 << shift)).ok_or_else(wrong)
 }
 
+/// A time in seconds: a number with `s`, `m`, `h`, `d` or `w` behind it.
+pub(super) fn duration(text: &str) -> Result<u64, String> {
+    let wrong = || "it is not a number with s, m, h, d or w, as 30d".to_owned();
+    let unit = text.chars().next_back().ok_or_else(wrong)?;
+    let digits = text.strip_suffix(unit).ok_or_else(wrong)?;
+    let unit_s = match unit {
+        's' => 1,
+        'm' => 60,
+        'h' => 3_600,
+        'd' => 86_400,
+        'w' => 7 * 86_400,
+        _ => return Err(wrong()),
+    };
+    let count: u64 = digits.parse().map_err(|_| wrong())?;
+    count.checked_mul(unit_s).ok_or_else(wrong)
+}
+
+/// As [`duration`]; a bare `0` is none.
+pub(super) fn grace(text: &str) -> Result<u64, String> {
+    if text == "0" { Ok(0) } else { duration(text) }
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -159,6 +181,18 @@ mod tests {
         }
         for bad in ["", "g", "-1", "+1", "1p", "1.5g", "1 g", "99999999999g", "1gg", "é"] {
             assert!(size(bad).is_err(), "{bad}");
+        }
+    }
+
+    #[test]
+    fn times_have_units_and_no_grace_needs_none() {
+        let times = [("30d", 2_592_000), ("0d", 0), ("2w", 1_209_600), ("90s", 90), ("3h", 10_800)];
+        for (text, time) in times {
+            assert_eq!((duration(text), grace(text)), (Ok(time), Ok(time)));
+        }
+        assert_eq!((grace("0"), duration("0").is_err()), (Ok(0), true));
+        for bad in ["", "d", "-1d", "1.5h", "14", "1y", "99999999999999999999w", "é"] {
+            assert!(grace(bad).is_err(), "{bad}");
         }
     }
 

@@ -162,7 +162,11 @@ fn makes_store(request: &Request) -> bool {
 fn perform_here(context: &Context<'_>, node: Node, call: &Call) -> Exit {
     let is_long = matches!(
         call.request,
-        Request::Import(_) | Request::Export(_) | Request::File(_) | Request::Prefetch(_)
+        Request::Import(_)
+            | Request::Export(_)
+            | Request::File(_)
+            | Request::Prefetch(_)
+            | Request::Gc { .. }
     );
     let node = Arc::new(node);
     // Git ends it, not a signal.

@@ -6,7 +6,7 @@ use std::panic::{AssertUnwindSafe, catch_unwind};
 use super::exit;
 use super::output::{Done, Output};
 use super::{
-    BUG, cache, cat, debug, discover, export, file, import, ls, mount, peer, peer_stream, pin,
+    BUG, cache, cat, debug, discover, export, file, gc, import, ls, mount, peer, peer_stream, pin,
     prefetch, repo, stats, status, token, unmount,
 };
 use crate::control::{Call, Exit, Reply, RepoCall, Request};
@@ -98,6 +98,7 @@ fn run(node: &Node, holder: Holder, call: &Call, out: &Output<'_>) -> Result<Don
         Request::Prefetch(call) => prefetch::answer(node, call, git(), out),
         Request::Pin { repo, remove } => pin::answer(node, repo, *remove, out),
         Request::Cache(call) => cache::answer(node, call, out),
+        Request::Gc { dry_run, grace_s } => gc::answer(node, *dry_run, *grace_s, out),
         Request::Status => status::answer(node, holder, out),
         Request::Stats { repo } => stats::answer(node, repo.as_deref(), out),
         Request::CatObject { id } => debug::answer_cat(node, id, out),

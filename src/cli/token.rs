@@ -75,19 +75,8 @@ fn scope(text: &str) -> Result<String, String> {
 
 /// `30d` as seconds.
 fn seconds(text: &str) -> Result<u64, String> {
-    let wrong = || "it is not a number with s, m, h, d or w, as 30d".to_owned();
-    let unit = text.chars().next_back().ok_or_else(wrong)?;
-    let digits = text.strip_suffix(unit).ok_or_else(wrong)?;
-    let unit_s = match unit {
-        's' => 1,
-        'm' => 60,
-        'h' => 3_600,
-        'd' => 86_400,
-        'w' => 7 * 86_400,
-        _ => return Err(wrong()),
-    };
-    let count: u64 = digits.parse().map_err(|_| wrong())?;
-    count.checked_mul(unit_s).filter(|s| *s > 0).ok_or_else(wrong)
+    let time = parse::duration(text)?;
+    if time == 0 { Err("it would have ended already".to_owned()) } else { Ok(time) }
 }
 
 pub(super) fn answer(node: &Node, call: &TokenCall, out: &Output<'_>) -> Result<Done, NodeError> {

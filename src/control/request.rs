@@ -78,6 +78,13 @@ pub enum Request {
     },
     /// `cache`.
     Cache(CacheCall),
+    /// Removes what nobody has any more.
+    Gc {
+        /// Say what would go.
+        dry_run: bool,
+        /// How long what was given up stays, in seconds.
+        grace_s: u64,
+    },
     /// Who has the store open, its mounts, its size.
     Status,
     /// Numbers of the store, or of one repository.

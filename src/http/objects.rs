@@ -157,6 +157,7 @@ pub(super) fn all(call: &mut Call<'_>) -> Result<(), HttpError> {
     let repo = call.repo()?.id;
     let tips = tips(call)?;
     let stop = call.stop.clone();
+    let _held = call.store().hold(repo, &tips)?;
     let reach = call.store().closure(repo, &tips, &stop)?;
     let is_list = call.ask.parameter("list").is_some();
     let head = Head::ok(if is_list { LINES } else { PACK }).fresh();

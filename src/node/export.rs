@@ -58,6 +58,7 @@ pub fn export(
 ) -> Result<ExportReport, NodeError> {
     let repo = node.store().repos().get(&options.repo)?;
     repo.check_whole()?;
+    let _lease = node.store().lease(repo.id);
     let dir = &options.dir;
     if !is_free(dir)? {
         return Err(NodeError::TargetNotEmpty { path: dir.clone() });

@@ -212,6 +212,8 @@ impl Target {
             Some(repo) => repo.clone(),
             None => repos.create(&self.name, Visibility::Private)?,
         };
+        // It counts on packs that came before, and its references come last.
+        let _lease = node.store().lease(repo.id);
         let skip = filling.skip.as_deref();
         let taken = take_git(node, &repo, filling.source, skip, options.prune, progress);
         let git = match taken {
@@ -239,6 +241,7 @@ impl Target {
         progress: &dyn Progress,
     ) -> Result<ImportReport, NodeError> {
         let repo = node.store().repos().get(&self.name)?;
+        let _lease = node.store().lease(repo.id);
         let lfs = take_lfs(node, &repo, places, progress)?;
         Ok(ImportReport { repo, is_new: false, git: GitReport::default(), lfs })
     }

@@ -39,6 +39,8 @@ pub(super) fn import_peer(
     let guess = there.as_str().rsplit('/').next();
     let target = Target::find(node, options, &origin, guess)?;
     let (repo, is_new) = target.open(node)?;
+    // It counts on what came before, and its references come last.
+    let _lease = node.store().lease(repo.id);
     let taken = take(node, options, url, &repo, progress);
     let (git, lfs) = taken.inspect_err(|_| {
         if is_new {

@@ -9,7 +9,7 @@ use std::time::Duration;
 use mega_fuse::{MountOptions, PlainCache, PlainCounts, Session, ViewSpec};
 use mega_storage::object::{ObjectKind, commit_info};
 use mega_storage::{
-    FetchCounts, ObjectId, ReadThrough, RepoId, RepoName, StoreError, peel, resolve_revision,
+    FetchCounts, Lease, ObjectId, ReadThrough, RepoId, RepoName, StoreError, peel, resolve_revision,
 };
 use parking_lot::{Condvar, Mutex};
 
@@ -66,6 +66,8 @@ struct Live {
     through: Option<Arc<ReadThrough>>,
     session: Session,
     plain: Option<Arc<PlainCache>>,
+    /// Keeps what the mount shows from gc.
+    _lease: Option<Lease>,
 }
 
 type OnChange = Box<dyn Fn() + Send + Sync>;
@@ -123,6 +125,8 @@ impl Mounts {
             open_place(node, &request.repo, &request.revision, &request.git)?;
         let id = resolve_revision(store, &repo, &request.revision)?;
         let tree = peel(store, &id, ObjectKind::Tree)?;
+        // What is filled as it is read stays anyway, as far as it is here.
+        let lease = (!repo.partial).then(|| store.hold(repo.id, &[tree])).transpose()?;
         let commit = match peel(store, &id, ObjectKind::Commit) {
             Ok(commit) => Some(commit),
             Err(StoreError::WrongKind { .. }) => None,
@@ -161,7 +165,7 @@ impl Mounts {
             plain: plain.as_ref().map(|plain| plain.counts()),
             notes,
         };
-        self.keep(Live { info: info.clone(), through, session, plain })?;
+        self.keep(Live { info: info.clone(), through, session, plain, _lease: lease })?;
         Ok(info)
     }
 

@@ -75,6 +75,11 @@ impl CacheState {
         self.epoch.load(Ordering::Acquire)
     }
 
+    /// Says that chunks have gone.
+    pub(crate) fn bump(&self) {
+        self.epoch.fetch_add(1, Ordering::AcqRel);
+    }
+
     /// Notes that somebody reads a chunk.
     pub(crate) fn touch(&self, chunk: &ChunkId) {
         self.touched.lock().put(*chunk, Instant::now());

@@ -13,9 +13,11 @@ mod content_cache;
 mod db;
 mod error;
 mod files;
+mod gc;
 mod held;
 mod id;
 mod id_table;
+mod lease;
 mod locks;
 mod manifest;
 mod name;
@@ -50,11 +52,16 @@ pub use content_cache::{CacheUse, CachedRepo, EvictReport, IN_USE_TIME};
 pub use error::{IdParseError, NameError, PackError, Result, StoreError};
 pub use files::{
     FileReader, FileReport, FileSpans, FileStore, NO_REPO, PartialUpload, PlannedFile,
+    UNNAMED_TIME_S,
 };
+#[cfg(feature = "synthetic")]
+pub use gc::Synthetic;
+pub use gc::{GcOptions, GcRepo, GcReport, GcWhy};
 pub use held::{
     HELD_BITS_LEN_MAX, HELD_RUNS_MAX, HELD_SHIFT_MAX, HELD_SHIFT_MIN, Held, HeldFile, HeldRun,
 };
 pub use id::{ChunkId, FileId, ObjectId, RepoId};
+pub use lease::Lease;
 pub use locks::{FileLock, LOCKS_MAX, LockError, LockFilter, LockId, LockStore};
 pub use manifest::{ChunkRef, FILE_LEN_MAX, FileHead};
 pub use name::{REF_NAME_LEN_MAX, RefName, RepoName};

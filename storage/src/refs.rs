@@ -16,6 +16,7 @@ use crate::error::{Result, StoreError};
 use crate::id::{ObjectId, RepoId};
 use crate::name::RefName;
 use crate::outbox::{self, Outbox, OutboxEdit, damaged};
+use crate::repos::now_unix;
 use crate::row::RowReader;
 
 /// Most edits in one transaction; the largest public mirrors have several hundred thousand
@@ -270,7 +271,14 @@ impl RefStore {
     fn write(&self, repo: RepoId, changes: Vec<Change<'_>>) -> Result<()> {
         let mut batch = self.db.batch();
         let mut edits = Vec::with_capacity(changes.len());
+        let at_unix = now_unix();
+        // Before the batch: under the commit lock gc sees both or none.
+        self.db.leases().note(repo, changes.iter().filter_map(Change::direct));
         for Change { name, old, new } in changes {
+            if let Some(RefTarget::Direct(id)) = &old {
+                let gone = keys::gone_ref(repo, at_unix, id);
+                batch.put(Family::Gone, &gone, name.as_bytes());
+            }
             let key = keys::reference(repo, name);
             match new {
                 Some(target) => batch.put(Family::Ref, &key, &target.encode()),

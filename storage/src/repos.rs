@@ -273,8 +273,9 @@ impl RepoStore {
         self.db.commit(batch, Durability::Synced)
     }
 
-    /// Deletes a repository with its references and its rights to objects and files. The bytes go
-    /// with gc.
+    /// Deletes a repository with its references. Its objects and files stay under its number, which
+    /// nobody can ask for, until gc finds that they were deleted long enough ago; of one that is
+    /// filled as it is read nothing stays.
     ///
     /// # Errors
     /// [`StoreError::NoRepo`].
@@ -283,9 +284,17 @@ impl RepoStore {
         let repo = self.get(name)?;
         let mut batch = self.db.batch();
         let rows = keys::repo_prefixed(repo.id, b"");
-        let files = self.files(repo.id)?;
-        for family in [Family::Ref, Family::RepoObject, Family::RepoFile, Family::Partial] {
+        for family in [Family::Ref, Family::Partial] {
             batch.delete_prefix(family, &rows);
+        }
+        let mut files = Vec::new();
+        if repo.partial {
+            files = self.files(repo.id)?;
+            batch.delete_prefix(Family::RepoObject, &rows);
+            batch.delete_prefix(Family::RepoFile, &rows);
+        } else {
+            let value = [&now_unix().to_be_bytes()[..], name.as_str().as_bytes()].concat();
+            batch.put(Family::Gone, &keys::gone_repo(repo.id), &value);
         }
         batch.delete_prefix(Family::Repo, &pack_prefix(repo.id));
         batch.delete(Family::Repo, &keys::repo_settings(repo.id));
@@ -342,7 +351,7 @@ impl RepoStore {
         let repo = Repo { id, name: name.clone(), created_unix: now_unix(), ..source.clone() };
         self.copy_sorted(Family::RepoObject, source.id, id)?;
         self.copy_sorted(Family::RepoFile, source.id, id)?;
-        self.add_file_rows(source.id, id)?;
+        self.add_file_rows(id)?;
         self.copy_packs(source.id, id)?;
         let edits = self.copy_refs(source.id, id)?;
         let mut batch = self.db.batch();
@@ -417,7 +426,8 @@ impl RepoStore {
         }
     }
 
-    fn next_id(&self) -> Result<RepoId> {
+    /// The number that the next repository gets. The caller holds the commit lock.
+    pub(crate) fn next_id(&self) -> Result<RepoId> {
         match self.db.get(Family::Store, NEXT_KEY)? {
             None => Ok(RepoId(1)),
             Some(row) => match row.as_ref().try_into() {
@@ -458,12 +468,11 @@ impl RepoStore {
         rows.map(|row| file_of(&row?.0)).collect()
     }
 
-    /// Adds the rows that lead from the files of `from` to `to`.
-    fn add_file_rows(&self, from: RepoId, to: RepoId) -> Result<()> {
-        let rows = self.db.scan(Family::RepoFile, &keys::repo_prefixed(from, b"")).map(|row| {
-            let (key, value) = row?;
-            Ok((keys::file_repo(&file_of(&key)?, to), value))
-        });
+    /// Adds the rows that lead from the files of a fork to it: of the rights that it has got, for
+    /// those of its source may have changed since.
+    fn add_file_rows(&self, id: RepoId) -> Result<()> {
+        let rows = self.db.scan(Family::RepoFile, &keys::repo_prefixed(id, b""));
+        let rows = rows.map(|row| Ok((keys::file_repo(&file_of(&row?.0)?, id), [])));
         let file = self.db.write_sorted(Family::FileRepo, rows)?;
         self.db.ingest(file.into_iter().collect())
     }

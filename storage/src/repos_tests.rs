@@ -100,7 +100,14 @@ fn delete_takes_only_its_own_and_the_number_is_not_reused() {
         fill(&test, &repos, id);
     }
     repos.delete(&name("b")).expect("deleted");
-    assert_eq!(ids.map(|id| counts(&test, id)), [[2, 1, 1, 2], [0; 4], [2, 1, 1, 2]]);
+    assert_eq!(
+        ids.map(|id| counts(&test, id)),
+        [[2, 1, 1, 2], [2, 1, 0, 0], [2, 1, 1, 2]],
+        "for the grace"
+    );
+    let gone = test.rows(Family::Gone);
+    let [(key, value)] = &gone[..] else { panic!("one row: {gone:?}") };
+    assert_eq!((key.as_str(), &value[16..]), ("6400000002", "62"));
     assert!(matches!(repos.delete(&name("b")), Err(StoreError::NoRepo { .. })));
     assert!(matches!(repos.add_packs(ids[1], &[[1; 20]]), Err(StoreError::RepoGone { .. })));
     repos.delete(&name("c")).expect("deleted");

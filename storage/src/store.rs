@@ -10,11 +10,14 @@ use std::os::unix::fs::DirBuilderExt;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
+use parking_lot::Mutex;
+
 use crate::content_cache::CacheState;
 use crate::db::{Db, Durability, Family, OpenMode};
 use crate::error::{Result, StoreError};
 use crate::files::FileStore;
-use crate::id::RepoId;
+use crate::id::{ObjectId, RepoId};
+use crate::lease::Lease;
 use crate::locks::LockStore;
 use crate::objects::ObjectStore;
 use crate::owner::OwnerLock;
@@ -62,6 +65,8 @@ struct Inner {
     tokens: TokenStore,
     swarm: SwarmStore,
     cache: CacheState,
+    /// One gc at a time.
+    gc: Mutex<()>,
     db: Arc<Db>,
 }
 
@@ -170,6 +175,7 @@ impl Store {
             tokens: TokenStore::new(db.clone())?,
             swarm: SwarmStore::new(db.clone()),
             cache: CacheState::default(),
+            gc: Mutex::default(),
             db,
         };
         Ok(Self { inner: Arc::new(inner) })
@@ -213,6 +219,31 @@ impl Store {
     /// What is known of content that may go.
     pub(crate) fn cache_state(&self) -> &CacheState {
         &self.inner.cache
+    }
+
+    /// Whose turn it is to collect.
+    pub(crate) fn gc_turn(&self) -> &Mutex<()> {
+        &self.inner.gc
+    }
+
+    /// Keeps everything that a repository has from gc, for what brings content in several steps and
+    /// counts on what is there.
+    pub fn lease(&self, repo: RepoId) -> Lease {
+        self.inner.db.leases().begin_whole(repo)
+    }
+
+    /// Keeps objects of a repository, with all that they reach, from gc: for who reads them.
+    ///
+    /// # Errors
+    /// [`StoreError::MissingObject`] for one that is not an object of the repository, or no more.
+    pub fn hold(&self, repo: RepoId, ids: &[ObjectId]) -> Result<Lease> {
+        // Entered before it is looked for: see the invariants of leases.
+        let lease = self.inner.db.leases().begin(repo, ids);
+        let members = self.inner.objects.are_members(repo, ids)?;
+        match ids.iter().zip(members).find(|(_, is_member)| !is_member) {
+            Some((id, _)) => Err(StoreError::MissingObject { id: *id }),
+            None => Ok(lease),
+        }
     }
 
     /// Access tokens.

@@ -51,7 +51,7 @@ fn wrong_usage_is_2_and_ends_in_a_hint() {
         &["mount", "x", "/m", "--lfs", "some"],
         &["--json", "--quiet", "--verbose", "status"],
         &["file", "add"],
-        &["gc"],
+        &["gc", "--grace", "soon"],
     ] {
         let run = world.run(args);
         assert_eq!(run.code, 2, "{args:?}: {run:?}");

@@ -12,6 +12,7 @@ mod crash;
 mod export;
 mod fetch;
 mod files;
+mod gc;
 mod histories;
 mod hostile;
 mod import;

@@ -96,13 +96,18 @@ fn carry_out(
     let commands = &mut request.commands;
     let is_new = !service.store.refs().has_any(service.repo.id, b"refs/heads/")?;
     policy::check_names(service, commands)?;
-    let mut unpacked = Ok(());
+    let mut taken = Ok(None);
     if commands.iter().any(|command| command.new.is_some()) {
-        unpacked = pack::take(service, request, input, channel, &mut done);
-        if unpacked.is_err() {
+        taken = pack::take(service, request, input, channel, &mut done);
+        if taken.is_err() {
             drain(input);
         }
     }
+    // Its lease lives until the references are written.
+    let (unpacked, taken) = match taken {
+        Ok(taken) => (Ok(()), taken),
+        Err(reason) => (Err(reason), None),
+    };
     if let Some(error) = input.failure.take() {
         return Err(GitError::gone(error));
     }
@@ -114,6 +119,10 @@ fn carry_out(
         Ok(()) => update::apply(service, commands, is_atomic, channel)?,
     }
     let changes: Vec<Change<'_>> = commands.iter().filter_map(Command::change).collect();
+    if let Some(taken) = taken.filter(|_| !changes.is_empty()) {
+        let named = taken.pointers.iter().map(|pointer| &pointer.file);
+        service.store.files().note_named(service.repo.id, named)?;
+    }
     done.updated = changes.len() as u64;
     done.refused = commands.iter().filter(|c| c.refusal.is_some()).count() as u64;
     if is_new {

@@ -2,8 +2,8 @@
 
 use mega_storage::object::{Problem, Severity};
 use mega_storage::{
-    FsckLevel, IngestOptions, ObjectId, PackError, PackInput, PackLimits, PreparedPack,
-    RepoSettings, StoreError,
+    FsckLevel, IngestOptions, IngestReport, ObjectId, PackError, PackInput, PackLimits,
+    PreparedPack, RepoSettings, StoreError,
 };
 
 use super::channel::Channel;
@@ -11,7 +11,8 @@ use super::commands::Request;
 use super::{Command, ReceiveReport, Watched, reason};
 use crate::git::Service;
 
-/// Takes the pack in. Commands that need what is missing are refused; the others go on.
+/// Takes the pack in. Commands that need what is missing are refused; the others go on. What is
+/// returned keeps the pack's objects from gc until references name them.
 ///
 /// # Errors
 /// The reason for `unpack`: then nothing is kept, and no command is carried out.
@@ -21,7 +22,7 @@ pub(super) fn take(
     input: &mut Watched<'_>,
     channel: &Channel<'_>,
     done: &mut ReceiveReport,
-) -> Result<(), String> {
+) -> Result<Option<IngestReport>, String> {
     let told = |error: StoreError| {
         if reason::is_ours(&error) {
             tracing::error!(repo = %service.repo.name, %error, "a push failed");
@@ -46,21 +47,25 @@ pub(super) fn take(
     let is_whole = connect(service, request, &mut prepared, channel).map_err(told)?;
     let is_wanted = |command: &Command| command.new.is_some() && command.refusal.is_none();
     if !is_whole || !request.commands.iter().any(is_wanted) {
-        return Ok(());
+        return Ok(None);
     }
     if channel_stops(channel) {
         return Err(told(StoreError::Interrupted));
     }
     channel.decide();
+    // From here on the push counts on files that are here.
+    for pointer in prepared.pointers() {
+        service.store.files().has_for_push(service.repo.id, &pointer.file).map_err(told)?;
+    }
     (done.pack_len, done.object_count) = (prepared.pack_len(), prepared.object_count());
     let taken = prepared.commit().map_err(|error| {
         (done.pack_len, done.object_count) = (0, 0);
         told(error)
     })?;
-    if let Some(closed) = taken.closed {
-        service.store.keep_closure(service.repo.id, &closed);
+    if let Some(closed) = &taken.closed {
+        service.store.keep_closure(service.repo.id, closed);
     }
-    Ok(())
+    Ok(Some(taken))
 }
 
 fn channel_stops(channel: &Channel<'_>) -> bool {

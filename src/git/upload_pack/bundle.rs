@@ -98,6 +98,7 @@ impl Bundle {
         out: &mut dyn Write,
     ) -> Result<SendReport, GitError> {
         let Service { store, repo, stop, .. } = service;
+        let _held = store.hold(repo.id, &[self.tip])?;
         let reach = self.reach(service)?;
         let start = format!("# v2 git bundle\n{} ", self.tip);
         let header = [start.as_bytes(), self.branch.as_bytes(), b"\n\n"].concat();

@@ -66,6 +66,9 @@ impl Outgoing<'_> {
         reporter: &Reporter<'_>,
         report: &mut UploadReport,
     ) -> Result<(), StoreError> {
+        let Service { store, repo, .. } = self.service;
+        // Wants that lose their reference meanwhile are sent all the same.
+        let _held = store.hold(repo.id, &walk_ends(self).0)?;
         let chosen = self.choose(reporter)?;
         let ids = chosen.ids();
         reporter.enumerated(ids.len() as u64);
@@ -75,7 +78,6 @@ impl Outgoing<'_> {
             if self.request.thin_pack && !edge.is_empty() { Some(&is_base) } else { None };
         let options =
             SendOptions { ofs_delta: self.request.ofs_delta, thin_bases, keep: chosen.is_clone };
-        let Service { store, repo, .. } = self.service;
         let sent =
             store.objects().send_pack(repo.id, ids, &options, &mut reporter.data(), reporter)?;
         reporter.sent(&sent);

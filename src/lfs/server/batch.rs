@@ -105,7 +105,12 @@ impl Asked<'_> {
             Err(error) => return Ok(Err(error)),
         };
         let files = self.context.store.files();
-        let stored = match files.has(self.context.repo.id, &id)? {
+        // Who is told that it need not upload counts on what is here.
+        let has = match self.operation {
+            Operation::Download => files.has(self.context.repo.id, &id)?,
+            Operation::Upload => files.has_for_push(self.context.repo.id, &id)?,
+        };
+        let stored = match has {
             true => files.head(&id)?.map(|head| head.len),
             false => None,
         };

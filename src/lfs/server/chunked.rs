@@ -265,7 +265,7 @@ impl Progress for Steps<'_> {
     }
 }
 
-fn write_step(out: &mut dyn Write, step: &Step) -> io::Result<()> {
+pub(super) fn write_step(out: &mut dyn Write, step: &Step) -> io::Result<()> {
     let mut line = serde_json::to_vec(step)?;
     line.push(b'\n');
     out.write_all(&line)?;

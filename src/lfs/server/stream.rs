@@ -7,7 +7,7 @@ use mega_storage::FileId;
 use super::transfer::upload;
 use super::{LfsContext, LfsError, chunked, limits};
 use crate::lfs::pieces::{GOOD, PieceReader, PieceWriter, read_ask};
-use crate::lfs::wire::{self, Claim, Route};
+use crate::lfs::wire::{self, Claim, Route, Step};
 
 /// Answers requests until there are no more.
 ///
@@ -58,11 +58,24 @@ fn answer_one(
     out: &mut Answer<'_>,
 ) -> Result<(), LfsError> {
     match route {
+        Route::Missing if is_here(context, file)? => {
+            let _: Claim = wire::read_head(body).map_err(LfsError::Body)?;
+            let mut count = 0usize;
+            while count < wire::ENTRIES_MAX
+                && wire::read_entry(body).map_err(LfsError::Body)?.is_some()
+            {
+                count += 1;
+            }
+            out.write_all(&vec![0; count.div_ceil(8)]).map_err(LfsError::Output)
+        }
         Route::Missing => {
             let bitmap = chunked::missing(context, file, body)?;
             out.write_all(&bitmap).map_err(LfsError::Output)
         }
         Route::Send => chunked::send(context, file, body).map(|_| ()),
+        Route::Finish if is_here(context, file)? => {
+            chunked::write_step(out, &Step::Done).map_err(LfsError::Output)
+        }
         Route::Finish => chunked::finish(context, file, body, out),
         Route::Chunks => chunked::list(context, file)?.write_to(out),
         Route::Fetch => {
@@ -75,6 +88,13 @@ fn answer_one(
             upload(context, file, Some(claim.size), body).map(|_| ())
         }
     }
+}
+
+/// Whether the repository has the file: nobody has asked before the upload began, as git-lfs asks a
+/// server. Who may only read is refused.
+fn is_here(context: &LfsContext<'_>, file: &FileId) -> Result<bool, LfsError> {
+    context.must_write()?;
+    Ok(context.store.files().has_for_push(context.repo.id, file)?)
 }
 
 /// Says that it is an answer before the first of it.

@@ -44,14 +44,14 @@ pub fn upload(
 ) -> Result<Uploaded, LfsError> {
     context.must_write()?;
     let files = context.store.files();
-    if files.has(context.repo.id, id)? {
+    if files.has_for_push(context.repo.id, id)? {
         return Ok(Uploaded::Present);
     }
     let len = len.ok_or(LfsError::NoLength)?;
     check_room(context, len)?;
     let mut body = Body { inner: body, error: None };
-    let expect = Some(Pointer { file: *id, len });
-    let taken = files.ingest(Some(context.repo.id), &mut body, expect, context.stop);
+    let expect = Pointer { file: *id, len };
+    let taken = files.ingest_for_push(context.repo.id, &mut body, expect, context.stop);
     match taken {
         Ok(report) => Ok(Uploaded::Taken(report)),
         Err(error) => Err(sort_out(error, body.error)),

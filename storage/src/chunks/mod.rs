@@ -24,7 +24,9 @@ use crate::chunk::codec;
 use crate::db::{Batch, Db, Family, Pinned};
 use crate::error::{Result, StoreError};
 use crate::id::ChunkId;
+use crate::lease::ContentLeases;
 use crate::manifest::ChunkRef;
+use crate::repos::now_unix;
 
 pub use stored::{ChunkBytes, StoredChunk, VerifiedChunk};
 pub(crate) use writer::{ChunkWriter, Rows, WriteLimits};
@@ -32,12 +34,10 @@ pub(crate) use writer::{ChunkWriter, Rows, WriteLimits};
 /// Length of a row in `chunk_meta`.
 const META_LEN: usize = 16;
 
-/// The epoch that chunks are written with until a sweep counts them.
-const FIRST_EPOCH: u64 = 0;
-
 /// The stored chunks.
 pub(crate) struct ChunkStore {
     db: Arc<Db>,
+    leases: ContentLeases,
 }
 
 /// What `chunk_meta` says of a chunk.
@@ -47,8 +47,8 @@ pub(crate) struct ChunkMeta {
     pub(crate) len: u32,
     /// Length of the row in `chunk`.
     pub(crate) stored_len: u32,
-    /// The collector's clock when the chunk was written.
-    pub(crate) epoch: u64,
+    /// When the chunk was written, in seconds since 1970; 0 when that is not known.
+    pub(crate) written_unix: u64,
 }
 
 /// All chunks together.
@@ -72,13 +72,12 @@ impl ChunkMeta {
         let mut row = [0; META_LEN];
         row[..4].copy_from_slice(&self.len.to_be_bytes());
         row[4..8].copy_from_slice(&self.stored_len.to_be_bytes());
-        row[8..].copy_from_slice(&self.epoch.to_be_bytes());
+        row[8..].copy_from_slice(&self.written_unix.to_be_bytes());
         row
     }
 
-    fn decode(key: &[u8], row: &[u8]) -> Result<Self> {
-        let Ok([l0, l1, l2, l3, s0, s1, s2, s3, epoch @ ..]) = <[u8; META_LEN]>::try_from(row)
-        else {
+    pub(crate) fn decode(key: &[u8], row: &[u8]) -> Result<Self> {
+        let Ok([l0, l1, l2, l3, s0, s1, s2, s3, at @ ..]) = <[u8; META_LEN]>::try_from(row) else {
             return Err(StoreError::DamagedRow {
                 family: Family::ChunkMeta.name(),
                 key: ChunkId::from_slice(key).map_or_else(String::new, |id| id.to_string()),
@@ -88,14 +87,19 @@ impl ChunkMeta {
         Ok(Self {
             len: u32::from_be_bytes([l0, l1, l2, l3]),
             stored_len: u32::from_be_bytes([s0, s1, s2, s3]),
-            epoch: u64::from_be_bytes(epoch),
+            written_unix: u64::from_be_bytes(at),
         })
     }
 }
 
 impl ChunkStore {
     pub(crate) fn new(db: Arc<Db>) -> Self {
-        Self { db }
+        Self { db, leases: ContentLeases::default() }
+    }
+
+    /// What ingests and readers count on.
+    pub(crate) fn leases(&self) -> &ContentLeases {
+        &self.leases
     }
 
     /// What is known of each chunk, in the order of `ids`; `None` for one that is not stored.
@@ -156,7 +160,7 @@ impl ChunkStore {
         let mut row = Vec::new();
         verified.encode(&mut row);
         let stored_len = u32::try_from(row.len()).expect("a row is at most a chunk and one");
-        let meta = ChunkMeta { len: chunk.len, stored_len, epoch: FIRST_EPOCH };
+        let meta = ChunkMeta { len: chunk.len, stored_len, written_unix: now_unix() };
         batch.put(Family::Chunk, chunk.id.as_bytes(), &row);
         batch.put(Family::ChunkMeta, chunk.id.as_bytes(), &meta.encode());
     }

@@ -10,13 +10,15 @@ use std::sync::atomic::{AtomicBool, Ordering};
 
 use parking_lot::Mutex;
 
-use super::{ChunkMeta, ChunkStore, FIRST_EPOCH, hash_chunk};
+use super::{ChunkMeta, ChunkStore, hash_chunk};
 use crate::chunk::chunker::Run;
 use crate::chunk::codec;
 use crate::db::{Batch, Durability, Family};
 use crate::error::{Result, StoreError};
 use crate::id::ChunkId;
+use crate::lease::ContentLease;
 use crate::manifest::ChunkRef;
+use crate::repos::now_unix;
 
 /// When rows leave memory.
 #[derive(Clone, Copy, Debug)]
@@ -39,6 +41,8 @@ impl Default for WriteLimits {
 pub(crate) struct ChunkWriter<'a> {
     store: &'a ChunkStore,
     limits: WriteLimits,
+    /// Keeps the file's chunks, new or found, from gc.
+    lease: ContentLease,
     /// Chunks of this file that `chunk_meta` does not know yet. Who inserts an id writes the chunk.
     claims: Mutex<HashSet<ChunkId>>,
     state: Mutex<State>,
@@ -53,12 +57,20 @@ struct State {
     /// Chunks whose rows are written past the log and may not have been flushed.
     fresh: Vec<(ChunkId, ChunkMeta)>,
     fresh_len: u64,
-    totals: NewChunks,
+    totals: Totals,
+}
+
+#[derive(Default)]
+struct Totals {
+    count: u64,
+    len: u64,
+    stored_len: u64,
 }
 
 /// What a file added to the store.
-#[derive(Clone, Copy, Default, Debug)]
 pub(crate) struct NewChunks {
+    /// To be held until the batch is committed.
+    pub(crate) lease: ContentLease,
     pub(crate) count: u64,
     pub(crate) len: u64,
     pub(crate) stored_len: u64,
@@ -92,11 +104,11 @@ impl Rows {
     }
 
     fn metas(&self) -> impl Iterator<Item = (ChunkId, ChunkMeta)> {
-        let mut start = 0;
+        let (mut start, written_unix) = (0, now_unix());
         self.chunks.iter().map(move |(chunk, end)| {
             let stored_len = u32::try_from(end - start).expect("a row is at most a chunk and one");
             start = *end;
-            (chunk.id, ChunkMeta { len: chunk.len, stored_len, epoch: FIRST_EPOCH })
+            (chunk.id, ChunkMeta { len: chunk.len, stored_len, written_unix })
         })
     }
 }
@@ -106,6 +118,7 @@ impl<'a> ChunkWriter<'a> {
         Self {
             store,
             limits,
+            lease: store.leases().begin(),
             claims: Mutex::default(),
             state: Mutex::default(),
             unlogged: AtomicBool::new(false),
@@ -136,6 +149,8 @@ impl<'a> ChunkWriter<'a> {
 
     /// Which of the chunks this call has to write: neither stored nor claimed by another.
     fn claim(&self, chunks: &[ChunkRef]) -> Result<Vec<bool>> {
+        // Before the look-up: from here on gc lets them be.
+        self.lease.rely(chunks.iter().map(|chunk| &chunk.id));
         // Claimed before the look-up: a chunk is unclaimed only after its meta is written, so one
         // of the two sees it.
         let mut new: Vec<bool> = {
@@ -243,7 +258,8 @@ impl<'a> ChunkWriter<'a> {
         for (id, meta) in state.held.iter().flat_map(Rows::metas).chain(state.fresh) {
             batch.put(Family::ChunkMeta, id.as_bytes(), &meta.encode());
         }
-        Ok(state.totals)
+        let Totals { count, len, stored_len } = state.totals;
+        Ok(NewChunks { lease: self.lease, count, len, stored_len })
     }
 
     /// Gives up: chunks written past the log get their metas, so that a second try finds them and a

@@ -173,7 +173,7 @@ impl Store {
             }
         }
         self.db().commit(batch, Durability::Logged)?;
-        state.epoch.fetch_add(1, Ordering::AcqRel);
+        state.bump();
         Ok(Step::Gone(gone))
     }
 

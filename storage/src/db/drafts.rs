@@ -67,6 +67,12 @@ impl Drafts {
         draft.is_made && !std::mem::replace(&mut draft.is_told, true)
     }
 
+    /// The numbers of all that have no record yet.
+    pub(crate) fn ids(&self) -> Vec<RepoId> {
+        let drafts = self.by_id.lock();
+        drafts.iter().filter(|(_, draft)| !draft.is_made).map(|(id, _)| *id).collect()
+    }
+
     fn is_draft(&self, id: RepoId) -> bool {
         self.by_id.lock().get(&id).is_some_and(|draft| !draft.is_made)
     }

@@ -25,11 +25,12 @@ pub(crate) enum Family {
     Event,
     Partial,
     Swarm,
+    Gone,
 }
 
 impl Family {
     /// Every family, in no particular order.
-    pub(crate) const ALL: [Self; 19] = [
+    pub(crate) const ALL: [Self; 20] = [
         Self::Object,
         Self::ObjectPart,
         Self::ObjectPointer,
@@ -49,6 +50,7 @@ impl Family {
         Self::Event,
         Self::Partial,
         Self::Swarm,
+        Self::Gone,
     ];
 
     /// The name on the disk.
@@ -73,6 +75,7 @@ impl Family {
             Self::Event => "event",
             Self::Partial => "partial",
             Self::Swarm => "swarm",
+            Self::Gone => "gone",
         }
     }
 
@@ -133,7 +136,8 @@ impl Family {
             | Self::Outbox
             | Self::Event
             | Self::Partial
-            | Self::Swarm => options.set_write_buffer_size(1 << 20),
+            | Self::Swarm
+            | Self::Gone => options.set_write_buffer_size(1 << 20),
         }
         options.set_block_based_table_factory(&table);
         options

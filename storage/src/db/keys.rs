@@ -169,3 +169,32 @@ pub(crate) fn lease_upload_chunk(repo: RepoId, file: &FileId, chunk: &ChunkId) -
     key[37..].copy_from_slice(chunk.as_bytes());
     key
 }
+
+/// `gone`: a reference ended or moved away from an object.
+pub(crate) fn gone_ref(repo: RepoId, at_unix: u64, id: &ObjectId) -> Vec<u8> {
+    gone(b'r', repo, at_unix, id.as_bytes())
+}
+
+/// `gone`: a right to a file was taken away.
+pub(crate) fn gone_file(repo: RepoId, at_unix: u64, id: &FileId) -> Vec<u8> {
+    gone(b'f', repo, at_unix, id.as_bytes())
+}
+
+fn gone(kind: u8, repo: RepoId, at_unix: u64, id: &[u8]) -> Vec<u8> {
+    let mut key = gone_of(kind, repo).to_vec();
+    key.extend_from_slice(&at_unix.to_be_bytes());
+    key.extend_from_slice(id);
+    key
+}
+
+/// `gone`: a repository was deleted.
+pub(crate) fn gone_repo(repo: RepoId) -> [u8; 5] {
+    gone_of(b'd', repo)
+}
+
+/// `gone`: all rows of one kind of a repository, as a prefix.
+pub(crate) fn gone_of(kind: u8, repo: RepoId) -> [u8; 5] {
+    let mut key = [kind; 5];
+    key[1..].copy_from_slice(&repo.0.to_be_bytes());
+    key
+}

@@ -23,6 +23,7 @@ use rocksdb::{
 };
 
 use crate::error::{Result, StoreError};
+use crate::lease::ObjectLeases;
 use crate::owner::OwnerLock;
 pub(crate) use drafts::Drafts;
 pub(crate) use family::Family;
@@ -36,6 +37,9 @@ const WAL_LEN_MAX: u64 = 128 << 20;
 /// How long a write that was told to wait does so before it asks again: one buffer's flush takes
 /// longer, all of them several times that.
 const STALL_WAIT_US: u64 = 5_000;
+
+/// Files of values are rewritten from this share of garbage on.
+pub(crate) const GARBAGE_SHARE_MAX: f64 = 0.05;
 
 /// Whether a batch has to be on the disk when [`Db::commit`] returns.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
@@ -75,6 +79,8 @@ pub(crate) struct Db {
     tmp: PathBuf,
     commit: Mutex<()>,
     generation: AtomicU64,
+    swept: AtomicU64,
+    leases: ObjectLeases,
     refs_version: AtomicU64,
     drafts: Drafts,
     /// The owner's lock. Last, so that it is released after the database has closed.
@@ -133,6 +139,8 @@ impl Db {
             tmp: tmp.to_owned(),
             commit: Mutex::new(()),
             generation: AtomicU64::new(0),
+            swept: AtomicU64::new(0),
+            leases: ObjectLeases::default(),
             refs_version: AtomicU64::new(REFS_VERSION.fetch_add(1, Ordering::Relaxed)),
             drafts: Drafts::default(),
             owner: OnceLock::new(),
@@ -163,6 +171,21 @@ impl Db {
     /// Counts ingestions of objects: if it is unchanged, what was absent still is.
     pub(crate) fn generation(&self) -> u64 {
         self.generation.load(Ordering::Acquire)
+    }
+
+    /// Counts removals of objects and memberships by gc: if it is unchanged, what was here is.
+    pub(crate) fn swept(&self) -> u64 {
+        self.swept.load(Ordering::Acquire)
+    }
+
+    /// Says that objects or memberships have gone. Call with the commit lock held.
+    pub(crate) fn bump_swept(&self) {
+        self.swept.fetch_add(1, Ordering::AcqRel);
+    }
+
+    /// What transfers of git objects count on.
+    pub(crate) fn leases(&self) -> &ObjectLeases {
+        &self.leases
     }
 
     /// Changes with every change of a reference, before that is acknowledged, and is the same in no
@@ -320,25 +343,45 @@ impl Db {
         self.inner.flush_cfs_opt(&handles, &options).map_err(|e| StoreError::db("flushing", e))
     }
 
-    /// Rewrites `families` so that each key is stored once and space of deleted rows returns. Files
-    /// of values are rewritten only when more than a twentieth of them is garbage; that needs room
-    /// for the values once more.
+    /// Rewrites `families` so that each key is stored once and space of deleted rows returns: see
+    /// [`Self::compact_family`].
     pub(crate) fn compact(&self, families: &[Family]) -> Result<()> {
-        self.flush(families)?;
-        for &family in families {
-            // The garbage in files of values is known only after the keys have been compacted.
-            self.compact_keys(family);
-            if !family.has_value_files() {
-                continue;
-            }
-            let garbage = self.property(family, "rocksdb.live-blob-file-garbage-size")?;
-            if garbage > self.property(family, "rocksdb.live-blob-file-size")? / 20 {
-                self.collect_values(family, true)?;
-                self.compact_keys(family);
-                self.collect_values(family, false)?;
-            }
+        families.iter().try_for_each(|&family| self.compact_family(family).map(|_| ()))
+    }
+
+    /// Rewrites a family's keys. Files of values are rewritten only when more than a twentieth of
+    /// them is garbage; that needs room for the values once more, and without that room it is left
+    /// for another time: the answer says so.
+    pub(crate) fn compact_family(&self, family: Family) -> Result<Option<String>> {
+        self.flush(&[family])?;
+        // The garbage in files of values is known only after the keys have been compacted.
+        self.compact_keys(family);
+        if !family.has_value_files() || self.garbage_share(family)? < GARBAGE_SHARE_MAX {
+            return Ok(None);
         }
-        Ok(())
+        let len = self.property(family, "rocksdb.live-blob-file-size")?;
+        let room = rustix::fs::statvfs(&self.tmp).map_or(0, |fs| fs.f_bavail * fs.f_frsize);
+        let living = len - self.property(family, "rocksdb.live-blob-file-garbage-size")?.min(len);
+        if room < living {
+            return Ok(Some(format!(
+                "files of '{}' were not rewritten: that needs {living} free bytes for a while",
+                family.name()
+            )));
+        }
+        self.collect_values(family, true)?;
+        self.compact_keys(family);
+        self.collect_values(family, false)?;
+        Ok(None)
+    }
+
+    /// How much of a family's files of values is known to be garbage: from 0 to 1.
+    pub(crate) fn garbage_share(&self, family: Family) -> Result<f64> {
+        if !family.has_value_files() {
+            return Ok(0.0);
+        }
+        let garbage = self.property(family, "rocksdb.live-blob-file-garbage-size")?;
+        let len = self.property(family, "rocksdb.live-blob-file-size")?;
+        Ok(garbage as f64 / len.max(1) as f64)
     }
 
     /// Gives the place of files of values back in which nothing lives any more: cheaper than
@@ -351,6 +394,8 @@ impl Db {
 
     fn compact_keys(&self, family: Family) {
         let mut options = rocksdb::CompactOptions::default();
+        // Those that writes need go on beside it.
+        options.set_exclusive_manual_compaction(false);
         options.set_bottommost_level_compaction(rocksdb::BottommostLevelCompaction::Force);
         let all = None::<&[u8]>;
         self.inner.compact_range_cf_opt(self.handle(family), all, all, &options);

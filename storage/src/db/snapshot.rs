@@ -2,7 +2,7 @@
 
 use rocksdb::{DBRawIterator, ReadOptions};
 
-use super::{Db, Family, Pinned, keys, upper_bound};
+use super::{Db, Family, OwnedRow, Pinned, keys, upper_bound};
 use crate::error::{Result, StoreError};
 use crate::id::{ObjectId, RepoId};
 
@@ -81,6 +81,16 @@ impl Snapshot<'_> {
         Cursor { inner }
     }
 
+    /// Rows whose key starts with `prefix`, ascending.
+    pub(crate) fn scan(
+        &self,
+        family: Family,
+        prefix: &[u8],
+    ) -> impl Iterator<Item = Result<OwnedRow>> + '_ {
+        let mut cursor = self.cursor(family, prefix);
+        std::iter::from_fn(move || cursor.take().transpose())
+    }
+
     /// Objects of a repository, ascending.
     pub(crate) fn members(&self, repo: RepoId) -> impl Iterator<Item = Result<ObjectId>> + '_ {
         let mut cursor = self.cursor(Family::RepoObject, &keys::repo_prefixed(repo, &[]));
@@ -107,6 +117,32 @@ pub(crate) struct Cursor<'a> {
 }
 
 impl Cursor<'_> {
+    /// Key and value of the row that the cursor is at, which then goes on to the next.
+    pub(crate) fn take(&mut self) -> Result<Option<OwnedRow>> {
+        let Some((key, value)) = self.at()? else { return Ok(None) };
+        let row = (key.into(), value.into());
+        self.advance();
+        Ok(Some(row))
+    }
+
+    /// Key and value of the row that the cursor is at; `None` after the last.
+    pub(crate) fn at(&self) -> Result<Option<(&[u8], &[u8])>> {
+        match self.inner.item() {
+            Some(row) => Ok(Some(row)),
+            None => self.inner.status().map(|()| None).map_err(|e| StoreError::db("scanning", e)),
+        }
+    }
+
+    /// Goes on to the next row.
+    pub(crate) fn advance(&mut self) {
+        self.inner.next();
+    }
+
+    /// Goes on to the first row at or above `key`.
+    pub(crate) fn seek(&mut self, key: &[u8]) {
+        self.inner.seek(key);
+    }
+
     /// The key of the row that the cursor is at; `None` after the last.
     fn key(&self) -> Result<Option<&[u8]>> {
         match self.inner.key() {

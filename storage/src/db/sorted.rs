@@ -29,6 +29,25 @@ impl Db {
         family: Family,
         rows: impl Iterator<Item = Result<(K, V)>>,
     ) -> Result<Option<SortedFile>> {
+        self.write_file(family, rows, |writer, (key, value)| writer.put(key, value))
+    }
+
+    /// As [`Self::write_sorted`], of rows that are removed when the file is taken in: all at once,
+    /// however many.
+    pub(crate) fn write_sorted_removals<K: AsRef<[u8]>>(
+        &self,
+        family: Family,
+        keys: impl Iterator<Item = Result<K>>,
+    ) -> Result<Option<SortedFile>> {
+        self.write_file(family, keys, |writer, key| writer.delete(key))
+    }
+
+    fn write_file<R>(
+        &self,
+        family: Family,
+        rows: impl Iterator<Item = Result<R>>,
+        mut write: impl FnMut(&mut SstFileWriter<'_>, R) -> Result<(), rocksdb::Error>,
+    ) -> Result<Option<SortedFile>> {
         let action = "writing a sorted file";
         let number = FILE_COUNT.fetch_add(1, Ordering::Relaxed);
         let path = self.tmp.join(format!("{}-{number}.sst", family.name()));
@@ -36,11 +55,11 @@ impl Db {
         let mut file = SortedFile { family, path, row_count: 0 };
         let mut writer = SstFileWriter::create(&options);
         for row in rows {
-            let (key, value) = row?;
+            let row = row?;
             if file.row_count == 0 {
                 writer.open(&file.path).map_err(|e| StoreError::db(action, e))?;
             }
-            writer.put(key, value).map_err(|e| StoreError::db(action, e))?;
+            write(&mut writer, row).map_err(|e| StoreError::db(action, e))?;
             file.row_count += 1;
         }
         if file.row_count == 0 {

@@ -61,12 +61,15 @@ pub struct FileReport {
 pub(super) struct IngestLimits {
     pub(super) file_len: u64,
     pub(super) write: WriteLimits,
+    /// A push is to name the file: until then it is kept for a time.
+    pub(super) is_for_push: bool,
 }
 
 /// What the threads of one ingest share.
 struct Ingest<'a> {
     files: &'a FileStore,
     writer: ChunkWriter<'a>,
+    is_for_push: bool,
     manifest: Mutex<InOrder>,
     failed: AtomicBool,
 }
@@ -105,8 +108,32 @@ impl FileStore {
         expect: Option<Pointer>,
         progress: &dyn Progress,
     ) -> Result<FileReport> {
-        let limits = IngestLimits { file_len: FILE_LEN_MAX, write: WriteLimits::default() };
+        let limits = IngestLimits {
+            file_len: FILE_LEN_MAX,
+            write: WriteLimits::default(),
+            is_for_push: false,
+        };
         self.ingest_limited(repo, input, expect, progress, limits)
+    }
+
+    /// As [`Self::ingest`], of a file that a push is going to name: it stays for
+    /// [`UNNAMED_TIME_S`](super::UNNAMED_TIME_S) though nothing names it yet.
+    ///
+    /// # Errors
+    /// As [`Self::ingest`].
+    pub fn ingest_for_push(
+        &self,
+        repo: RepoId,
+        input: &mut dyn Read,
+        expect: Pointer,
+        progress: &dyn Progress,
+    ) -> Result<FileReport> {
+        let limits = IngestLimits {
+            file_len: FILE_LEN_MAX,
+            write: WriteLimits::default(),
+            is_for_push: true,
+        };
+        self.ingest_limited(Some(repo), input, Some(expect), progress, limits)
     }
 
     pub(super) fn ingest_limited(
@@ -127,6 +154,7 @@ impl FileStore {
         let ingest = Ingest {
             files: self,
             writer: ChunkWriter::new(&self.inner.chunks, limits.write),
+            is_for_push: limits.is_for_push,
             manifest: Mutex::new(InOrder::new()),
             failed: AtomicBool::new(false),
         };
@@ -283,6 +311,8 @@ impl Ingest<'_> {
         assert!(in_order.early.is_empty(), "every run has been placed");
         let mut batch = db.batch();
         let new = self.writer.finish(&mut batch)?;
+        // Before the look-up: from here on gc lets the file be.
+        new.lease.rely_on_file(&id);
         let (head, segments) = in_order.manifest.finish()?;
         let report = FileReport {
             id,
@@ -300,10 +330,10 @@ impl Ingest<'_> {
                 }
             }
             batch.put(Family::File, id.as_bytes(), &head.encode());
-        } else if new.count == 0 && self.files.has(repo, &id)? {
+        } else if new.count == 0 && !self.is_for_push && self.files.has(repo, &id)? {
             return Ok(report);
         }
-        self.files.commit_right(repo, &id, head.len, batch)?;
+        self.files.commit_right(repo, &id, head.len, self.is_for_push, batch)?;
         Ok(report)
     }
 }

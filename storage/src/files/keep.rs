@@ -7,8 +7,8 @@
 use bytes::Bytes;
 use sha2::{Digest, Sha256};
 
+use super::FileStore;
 use super::holders::put_segment;
-use super::{FileStore, rights};
 use crate::chunks::{ChunkStore, StoredChunk, VerifiedChunk};
 use crate::db::{Batch, Durability, Family};
 use crate::error::{Result, StoreError};
@@ -53,6 +53,8 @@ impl FileStore {
     ) -> Result<()> {
         let db = &self.inner.db;
         let _stay = self.stay();
+        let lease = self.inner.chunks.leases().begin();
+        lease.rely([&verified.chunk().id]);
         let mut batch = db.batch();
         ChunkStore::put(&mut batch, verified);
         note(&mut batch);
@@ -73,6 +75,8 @@ impl FileStore {
     ) -> Result<()> {
         let db = &self.inner.db;
         let _stay = self.stay();
+        let lease = self.inner.chunks.leases().begin();
+        lease.rely_on_file(id);
         let mut whole = Sha256::new();
         let mut manifest = ManifestBuilder::new();
         for chunk in spans {
@@ -80,6 +84,7 @@ impl FileStore {
             if stop() {
                 return Err(StoreError::Interrupted);
             }
+            lease.rely([&chunk.id]);
             whole.update(&self.chunk(id, &chunk)?);
             manifest.push(&chunk, db.tmp())?;
         }
@@ -95,7 +100,6 @@ impl FileStore {
             }
             batch.put(Family::File, id.as_bytes(), &head.encode());
         }
-        rights::put(&mut batch, repo, id);
-        db.commit(batch, Durability::Synced)
+        self.commit_right(repo, id, head.len, false, batch)
     }
 }

@@ -14,7 +14,7 @@ mod ingest;
 mod keep;
 mod partial;
 mod reader;
-mod rights;
+pub(crate) mod rights;
 mod spans;
 mod sweep;
 #[cfg(test)]
@@ -41,6 +41,7 @@ pub use ingest::FileReport;
 pub use partial::{PartialUpload, PlannedFile};
 pub use reader::FileReader;
 use rights::RightsBook;
+pub use rights::UNNAMED_TIME_S;
 pub use spans::FileSpans;
 
 /// Decoded heads kept. A head is small but for very large files (25 bytes per GB).

@@ -143,7 +143,8 @@ impl PartialUpload<'_> {
             if left == 0 {
                 break;
             }
-            if !self.files.has(self.repo, base)? {
+            // Until the file is put together the upload counts on it.
+            if !self.files.has_for_push(self.repo, base)? {
                 continue;
             }
             for span in self.files.spans_of(base)? {
@@ -179,7 +180,8 @@ impl PartialUpload<'_> {
         let writer = ChunkWriter::new(&inner.chunks, limits);
         let chunks = writer.add(&Run { bytes, ends }, &mut Rows::default())?;
         let mut batch = db.batch();
-        writer.finish(&mut batch)?;
+        // Its lease holds until the rows in the family `lease` do.
+        let _new = writer.finish(&mut batch)?;
 
         let _alone = inner.rights.stripe(&self.file.file).lock();
         let mut record = self.record()?;
@@ -302,7 +304,7 @@ impl PartialUpload<'_> {
             failure: None,
         };
         assert!(self.repo != NO_REPO, "an upload belongs to a repository");
-        let taken = self.files.ingest(Some(self.repo), &mut content, Some(self.file), progress);
+        let taken = self.files.ingest_for_push(self.repo, &mut content, self.file, progress);
         if let Some(error) = content.failure {
             return Err(error);
         }

@@ -5,6 +5,7 @@ use std::sync::Arc;
 use super::FileStore;
 use crate::error::{Result, StoreError};
 use crate::id::FileId;
+use crate::lease::Reading;
 use crate::manifest::{FileHead, SEGMENT_CHUNKS_MAX, Segment};
 use crate::read::ChunkSpan;
 
@@ -17,6 +18,8 @@ pub struct FileSpans {
     end: u64,
     /// The segment at hand and the next chunk in it.
     at_hand: Option<(Arc<Segment>, usize)>,
+    /// Keeps the file while it is read.
+    _reading: Reading,
 }
 
 impl FileStore {
@@ -31,6 +34,7 @@ impl FileStore {
     /// The chunks of the file from one on whose number is a multiple of `grid`: the last such one
     /// at or before the byte at `offset`, or at the file's end.
     pub(crate) fn spans_on_grid(&self, id: &FileId, offset: u64, grid: usize) -> Result<FileSpans> {
+        let _reading = self.inner.chunks.leases().read(id);
         let head = self.head(id)?.ok_or(StoreError::MissingFile { id: *id })?;
         let Some(last) = head.len.checked_sub(1) else { return self.spans_of(id) };
         let at = offset.min(last);
@@ -47,9 +51,18 @@ impl FileStore {
 
     /// The chunks that cover `offset..offset + len`, clipped to the file's end.
     pub(crate) fn spans(&self, id: &FileId, offset: u64, len: u64) -> Result<FileSpans> {
+        let reading = self.inner.chunks.leases().read(id);
         let head = self.head(id)?.ok_or(StoreError::MissingFile { id: *id })?;
         let end = offset.saturating_add(len).min(head.len);
-        Ok(FileSpans { files: self.clone(), id: *id, head, next: offset, end, at_hand: None })
+        Ok(FileSpans {
+            files: self.clone(),
+            id: *id,
+            head,
+            next: offset,
+            end,
+            at_hand: None,
+            _reading: reading,
+        })
     }
 }
 

@@ -8,6 +8,7 @@ use super::FileStore;
 use crate::db::{Durability, Family, keys};
 use crate::error::Result;
 use crate::id::{ChunkId, FileId, RepoId};
+use crate::lease::ContentLeases;
 use crate::manifest::chunk_ids;
 use crate::outbox::damaged;
 
@@ -22,6 +23,67 @@ impl FileStore {
     /// While this is held chunks may go; `None` while somebody takes content in.
     pub(crate) fn try_sweep(&self) -> Option<RwLockWriteGuard<'_, ()>> {
         self.inner.sweep.try_write()
+    }
+
+    /// Removes a right whose row is as it was and which nobody counts on; whether it has gone.
+    pub(crate) fn drop_right(&self, repo: RepoId, file: &FileId, was: &[u8]) -> Result<bool> {
+        let inner = &*self.inner;
+        let sums = inner.rights.sums.read();
+        let _right = inner.rights.stripe(file).lock();
+        let key = keys::repo_file(repo, file);
+        let leases = inner.chunks.leases().lock();
+        if leases.counts_on(file) || inner.db.get(Family::RepoFile, &key)?.as_deref() != Some(was) {
+            return Ok(false);
+        }
+        let len = self.head(file)?.map_or(0, |head| head.len);
+        let mut batch = inner.db.batch();
+        batch.delete(Family::RepoFile, &key);
+        batch.delete(Family::FileRepo, &keys::file_repo(file, repo));
+        inner.db.commit(batch, Durability::Logged)?;
+        if let Some(sum) = sums.get(&repo) {
+            let mut sum = sum.lock();
+            *sum = sum.saturating_sub(len);
+        }
+        Ok(true)
+    }
+
+    /// What ingests and readers of content count on.
+    pub(crate) fn leases(&self) -> &ContentLeases {
+        self.inner.chunks.leases()
+    }
+
+    /// Removes the heads of files that nobody has a right to nor counts on, and what leads back
+    /// from them; returns those that went. Their segments mean nothing then.
+    pub(crate) fn drop_heads(&self, files: &[FileId]) -> Result<Vec<FileId>> {
+        let inner = &*self.inner;
+        let mut leases = inner.chunks.leases().lock();
+        let around = leases.swept_around();
+        let mut batch = inner.db.batch();
+        let mut gone = Vec::with_capacity(files.len());
+        for file in files.iter().filter(|file| !around.files.contains(file)) {
+            if !self.holders(file)?.is_empty() {
+                continue;
+            }
+            for row in inner.db.scan_few(Family::FileRepo, file.as_bytes()) {
+                batch.delete(Family::FileRepo, &row?.0);
+            }
+            batch.delete(Family::File, file.as_bytes());
+            gone.push(*file);
+        }
+        inner.db.commit(batch, Durability::Logged)?;
+        inner.gone.fetch_add(1, Ordering::AcqRel);
+        let mut heads = inner.heads.lock();
+        for file in &gone {
+            heads.pop(file);
+        }
+        drop(heads);
+        let mut segments = inner.segments.lock();
+        let stale: Vec<_> =
+            segments.iter().map(|(key, _)| *key).filter(|key| gone.contains(&key.0)).collect();
+        for key in stale {
+            segments.pop(&key);
+        }
+        Ok(gone)
     }
 
     /// The repositories that have a right to a file, ascending.

@@ -260,7 +260,8 @@ fn a_stream_that_breaks_leaves_no_trace() {
 fn a_file_as_long_as_allowed_is_taken_and_one_byte_more_is_not() {
     let (_dir, store) = new_store();
     let limit = 2 * RUN_LEN as u64 + 7;
-    let limits = ingest::IngestLimits { file_len: limit, write: Default::default() };
+    let limits =
+        ingest::IngestLimits { file_len: limit, write: Default::default(), is_for_push: false };
     let take = |len: u64, expect| {
         let bytes = samples::random(len as usize, 1);
         store.files().ingest_limited(None, &mut &bytes[..], expect, &NoProgress, limits)

@@ -308,8 +308,17 @@ impl<'a> Batch<'a> {
         let base = match entry.encoding {
             Encoding::Whole => None,
             Encoding::Delta { base, .. } => {
-                let found = resolve::resolve(&*store.db, &store.inflated, &base)?;
-                Some(found.ok_or(StoreError::MissingObject { id: base })?)
+                match resolve::resolve(&*store.db, &store.inflated, &base) {
+                    Ok(Some(found)) => Some(found),
+                    // Gone since the row was read: then that is another one now.
+                    Ok(None) | Err(StoreError::MissingObject { .. }) => {
+                        let id = self.ids[entry.index];
+                        let read = store.read(&id)?;
+                        let object = read.ok_or(StoreError::MissingObject { id: base })?;
+                        return Ok((object.kind, object.data.to_vec()));
+                    }
+                    Err(error) => return Err(error),
+                }
             }
         };
         let kind = base.as_ref().map_or(entry.header.kind, |(kind, _)| *kind);

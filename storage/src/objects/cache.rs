@@ -44,6 +44,14 @@ impl<K: Hash + Eq + Copy, V: Clone + Weigh> BaseCache<K, V> {
         self.state.lock().entries.get(key).cloned()
     }
 
+    /// Forgets one.
+    pub(crate) fn remove(&self, key: &K) {
+        let mut state = self.state.lock();
+        if let Some(old) = state.entries.pop(key) {
+            state.len -= old.len() + ENTRY_LEN;
+        }
+    }
+
     /// Forgets everything.
     pub(crate) fn clear(&self) {
         let mut state = self.state.lock();

@@ -50,6 +50,8 @@ use cache::BaseCache;
 pub(crate) use delta::tests::{deflate as deflate_for_tests, deltas as delta_for_tests};
 pub(crate) use delta::{Instruction, lengths as delta_lengths, take_instruction};
 pub use export::ExportReport;
+#[cfg(test)]
+pub(crate) use ingest::tests as packs_for_tests;
 pub use ingest::{ClosedPack, IngestOptions, IngestReport, PackInput, PreparedPack};
 pub use limits::PackLimits;
 use resolve::Inflated;
@@ -184,6 +186,28 @@ impl ObjectStore {
         let object = self.read_verified(id)?.ok_or_else(missing)?;
         self.inflated.put(*id, Inflated::Verified(object.kind, object.data.clone()));
         Ok(copy_at(&object.data, offset, out))
+    }
+
+    /// Row of an object that is stored whole, as it stands; large streams are written beside, past
+    /// the log, and `true` says so.
+    pub(crate) fn whole_row(&self, id: &ObjectId, object: &Object) -> Result<(Vec<u8>, bool)> {
+        let mut stream = Vec::new();
+        ingest::deflate(&object.data, ingest::DEFLATE_LEVEL, &mut stream)
+            .map_err(|e| StoreError::io("deflating an object", e))?;
+        let has_parts = stream.len() > limits::PART_LEN;
+        let body = match has_parts {
+            true => row::Body::Parts(part::write_parts(&self.db, id, &stream)?),
+            false => row::Body::Inline(&stream),
+        };
+        let header = ObjectHeader { kind: object.kind, len: object.data.len() as u64 };
+        let mut value = Vec::new();
+        Row { header, encoding: row::Encoding::Whole, body }.encode(&mut value);
+        Ok((value, has_parts))
+    }
+
+    /// Forgets what is cached of an object whose row was replaced.
+    pub(crate) fn forget_cached(&self, id: &ObjectId) {
+        self.inflated.remove(id);
     }
 
     /// Whether the repository has the object.

@@ -17,6 +17,9 @@ use crate::error::{Result, StoreError};
 use crate::id::ObjectId;
 use crate::object::ObjectKind;
 
+/// Times that a chain which is broken is gone down again.
+const AGAIN_COUNT: usize = 2;
+
 /// The inflated stream of a row.
 #[derive(Clone)]
 pub(crate) enum Inflated {
@@ -60,14 +63,17 @@ pub(crate) fn resolve(
     cache: &BaseCache<ObjectId, Inflated>,
     id: &ObjectId,
 ) -> Result<Option<(ObjectKind, Bytes)>> {
-    let chain = match descend(db, cache, id) {
-        // Maintenance may have replaced a row since it was cached: what is on the disk decides.
-        Err(StoreError::DamagedRow { .. }) => {
-            cache.clear();
-            descend(db, cache, id)?
+    let mut chain = descend(db, cache, id);
+    for _ in 0..AGAIN_COUNT {
+        // Maintenance may have replaced a row since it was cached, or removed a base since the row
+        // above it was read: what is on the disk decides.
+        if !matches!(chain, Err(StoreError::DamagedRow { .. } | StoreError::MissingObject { .. })) {
+            break;
         }
-        chain => chain?,
-    };
+        cache.clear();
+        chain = descend(db, cache, id);
+    }
+    let chain = chain?;
     let Some(Chain { kind, base, deltas }) = chain else { return Ok(None) };
     let Some(len) = deltas.first().map(|delta| delta.len) else { return Ok(Some((kind, base))) };
     let deltas: Vec<Bytes> = deltas.into_iter().rev().map(|delta| delta.instructions).collect();

@@ -56,6 +56,16 @@ pub(crate) enum Body<'a> {
     Parts(Parts),
 }
 
+impl Body<'_> {
+    /// Length of the stream, in bytes.
+    pub(crate) fn len(&self) -> u64 {
+        match self {
+            Self::Inline(stream) => stream.len() as u64,
+            Self::Parts(parts) => parts.len,
+        }
+    }
+}
+
 /// A stream in the family `object_part`.
 ///
 /// Parts are written before the commit lock is taken, and one object may come as several streams at

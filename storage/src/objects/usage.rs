@@ -6,7 +6,7 @@
 
 use super::ObjectStore;
 use super::ROW_LOOKUP_COUNT;
-use super::row::{Body, Row};
+use super::row::Row;
 use crate::db::{Durability, Family, keys};
 use crate::error::Result;
 use crate::id::{ObjectId, RepoId};
@@ -43,6 +43,28 @@ impl ObjectStore {
         }
     }
 
+    /// Takes bytes from the counter, where it is kept. The caller holds the commit lock.
+    pub(crate) fn shrink_usage(&self, repo: RepoId, len: u64) -> Result<()> {
+        let Some(counted) = self.counted(repo)? else { return Ok(()) };
+        let mut batch = self.db.batch();
+        let left = counted.saturating_sub(len);
+        batch.put(Family::Repo, &keys::repo_usage(repo), &left.to_be_bytes());
+        self.db.commit(batch, Durability::Logged)
+    }
+
+    /// Bytes of the objects' streams as stored; those that are not stored count for nothing.
+    pub(crate) fn stored_len(&self, ids: &[ObjectId]) -> Result<u64> {
+        let mut len = 0;
+        for ids in ids.chunks(ROW_LOOKUP_COUNT) {
+            let keys = ids.iter().map(ObjectId::as_bytes);
+            for (id, value) in ids.iter().zip(self.db.multi_get(Family::Object, keys, true)?) {
+                let Some(value) = value else { continue };
+                len += Row::parse(id, &value)?.body.len();
+            }
+        }
+        Ok(len)
+    }
+
     fn counted(&self, repo: RepoId) -> Result<Option<u64>> {
         let key = keys::repo_usage(repo);
         let Some(row) = self.db.get(Family::Repo, &key)? else { return Ok(None) };
@@ -59,14 +81,7 @@ impl ObjectStore {
             if ids.is_empty() {
                 return Ok(len);
             }
-            let keys = ids.iter().map(ObjectId::as_bytes);
-            for (id, value) in ids.iter().zip(self.db.multi_get(Family::Object, keys, true)?) {
-                let Some(value) = value else { continue };
-                len += match Row::parse(id, &value)?.body {
-                    Body::Inline(stream) => stream.len() as u64,
-                    Body::Parts(parts) => parts.len,
-                };
-            }
+            len += self.stored_len(&ids)?;
         }
     }
 }

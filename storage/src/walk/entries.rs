@@ -10,7 +10,7 @@ use crate::object::parse::{TreeEntry, tree_entries};
 use crate::objects::{Instruction, delta_lengths, take_instruction};
 
 /// Where the entries of a tree begin, ascending, and at the end its length.
-pub(super) type Starts = Vec<u32>;
+pub(crate) type Starts = Vec<u32>;
 
 /// A piece that is copied from the base: where it stands here, where there, its length.
 struct Copied {
@@ -21,7 +21,7 @@ struct Copied {
 
 /// Hands out the entries of a tree, but for those that it shares with the tree it was made from.
 /// Returns where all of its entries begin.
-pub(super) fn new_entries(
+pub(crate) fn new_entries(
     id: &ObjectId,
     data: &[u8],
     made_from: Option<(&Starts, &[u8])>,

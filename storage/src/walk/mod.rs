@@ -31,10 +31,12 @@ use crate::progress::{NoProgress, Progress};
 use crate::refs::RefTarget;
 use crate::store::Store;
 pub(crate) use closure::ClosureCache;
+pub(crate) use entries::{Starts, new_entries};
 use walker::Walker;
+pub(crate) use walker::{expect_kind, malformed};
 
 /// Deepest nesting of directories that is walked; git's own limit is 2,048 to 4,096.
-const TREE_DEPTH_MAX: u64 = 4_096;
+pub(crate) const TREE_DEPTH_MAX: u64 = 4_096;
 
 /// What to walk: everything reachable from `wants`, without what is reachable from `haves`.
 pub struct WalkRequest<'a> {

@@ -141,11 +141,11 @@ impl Starts {
     }
 }
 
-pub(super) fn malformed(id: &ObjectId, reason: &str) -> StoreError {
+pub(crate) fn malformed(id: &ObjectId, reason: &str) -> StoreError {
     StoreError::MalformedObject { id: *id, reason: reason.to_owned() }
 }
 
-pub(super) fn expect_kind(id: &ObjectId, actual: ObjectKind, expected: ObjectKind) -> Result<()> {
+pub(crate) fn expect_kind(id: &ObjectId, actual: ObjectKind, expected: ObjectKind) -> Result<()> {
     if actual == expected {
         return Ok(());
     }

@@ -60,6 +60,9 @@ fn files_go_to_a_peer_and_come_back_though_streams_end() {
     let (end, opened) = ours.alone("upload", &large, &behave);
     assert!(is_well(&end), "{end}");
     assert!(opened > 5, "{opened} streams");
+    // A file that is there is not sent again.
+    let (end, opened) = ours.alone("upload", &large, &behave);
+    assert!(is_well(&end) && opened == 1, "{end}, {opened} streams");
     for few in [ours.add(b"little"), ours.add(b"")] {
         assert!(is_well(&ours.alone("upload", &few, &behave).0));
         assert!(peer.has(&few.file));

@@ -54,9 +54,12 @@ impl PreparedPack<'_> {
                 None => outside.push((id, kinds)),
             }
         }
+        // Before the look-up: from here on gc lets them be.
+        let mut needed: Vec<ObjectId> = outside.iter().map(|(id, _)| *id).collect();
+        self.lease.add(&needed);
+        self.lease.add(extra_tips);
         self.check_outside(&outside)?;
         self.closed = outside.is_empty().then(|| closed(&own, &is_named));
-        let mut needed: Vec<ObjectId> = outside.into_iter().map(|(id, _)| id).collect();
         let tips = extra_tips.iter().filter(|tip| find(&own, tip).is_none());
         let tips: Vec<ObjectId> = tips.copied().collect();
         still_there(self.store, self.repo, &tips)?;

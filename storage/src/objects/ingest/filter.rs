@@ -26,6 +26,8 @@ pub(super) struct PlannedRow {
 pub(super) struct Plan {
     /// The store's generation that this was filtered against.
     pub(super) generation: u64,
+    /// How often gc had removed something then.
+    pub(super) swept: u64,
     pub(super) rows: Vec<PlannedRow>,
     pub(super) members: Vec<ObjectId>,
     /// Length of the new members' streams as they came, in bytes.
@@ -46,14 +48,14 @@ pub(super) fn plan(
     quarantine: &Quarantine,
     resolved: &Resolved,
 ) -> Result<Plan> {
-    let generation = store.db.generation();
+    let (generation, swept) = (store.db.generation(), store.db.swept());
     let reader = PackReader::new(quarantine, resolved)?;
     let order = bases_first(resolved);
     let firsts = unique(resolved, &order, &reader)?;
     let stored = look_up(store, resolved, &firsts.sorted)?;
     compare(store, resolved, &firsts.sorted, &stored, &reader)?;
     let depths = depths(resolved, &order, &firsts.canonical, &stored);
-    let mut plan = Plan { generation, ..Plan::default() };
+    let mut plan = Plan { generation, swept, ..Plan::default() };
     for &position in &firsts.sorted {
         let index = position as usize;
         if stored[index] == Stored::Absent {
@@ -70,6 +72,41 @@ pub(super) fn plan(
         plan.members_len += entry.end - entry.stream;
     }
     Ok(plan)
+}
+
+/// Whether all that is not written because it was stored still is, and all that was a member.
+pub(super) fn is_still_stored(
+    store: &ObjectStore,
+    repo: RepoId,
+    resolved: &Resolved,
+    plan: &Plan,
+) -> Result<bool> {
+    let mut is_written = vec![false; resolved.objects.len()];
+    plan.rows.iter().for_each(|row| is_written[row.position as usize] = true);
+    let all = resolved.objects.iter().zip(&resolved.entries).zip(is_written);
+    let skipped = all.filter(|(_, is_written)| !is_written);
+    let mut skipped: Vec<(ObjectId, bool)> =
+        skipped.map(|((object, entry), _)| (object.id, entry.outside.is_none())).collect();
+    skipped.sort_unstable();
+    // An id that stands in the pack twice is written once.
+    let written = |id: &ObjectId| {
+        let id_of = |row: &PlannedRow| resolved.objects[row.position as usize].id;
+        plan.rows.binary_search_by(|row| id_of(row).cmp(id)).is_ok()
+    };
+    skipped.retain(|(id, _)| !written(id));
+    let ids: Vec<ObjectId> = skipped.iter().map(|(id, _)| *id).collect();
+    if store.kinds(&ids)?.iter().any(Option::is_none) {
+        return Ok(false);
+    }
+    let own = skipped.iter().filter(|(id, is_own)| *is_own && !plan.has_member(id));
+    let own: Vec<ObjectId> = own.map(|(id, _)| *id).collect();
+    Ok(store.are_members(repo, &own)?.iter().all(|is_member| *is_member))
+}
+
+impl Plan {
+    fn has_member(&self, id: &ObjectId) -> bool {
+        self.members.binary_search(id).is_ok()
+    }
 }
 
 /// All positions, every base before its deltas: by distance from a whole entry, then as they stand.

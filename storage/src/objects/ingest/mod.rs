@@ -19,7 +19,7 @@ mod whole;
 mod write;
 
 #[cfg(test)]
-mod tests;
+pub(crate) mod tests;
 
 use std::io::Read;
 use std::path::Path;
@@ -27,6 +27,7 @@ use std::path::Path;
 use super::{ObjectStore, PackLimits, limits};
 use crate::error::Result;
 use crate::id::{ObjectId, RepoId};
+use crate::lease::Lease;
 use crate::object::check::Problem;
 use crate::progress::{Progress, Unit};
 use crate::read::Pointer;
@@ -35,8 +36,7 @@ pub use connect::ClosedPack;
 use filter::Plan;
 use quarantine::Quarantine;
 use resolve::Resolved;
-#[cfg(test)]
-use whole::deflate;
+pub(super) use whole::deflate;
 pub(super) use write::DEFLATE_LEVEL;
 use write::Rows;
 
@@ -83,6 +83,8 @@ pub struct IngestReport {
     pub pointers: Vec<Pointer>,
     /// The pack's objects name nothing outside of it: for [`crate::Store::keep_closure`].
     pub closed: Option<ClosedPack>,
+    /// Keeps the objects from gc: for as long as no reference names them.
+    pub lease: Lease,
 }
 
 /// A pack that is verified, resolved and written to sorted files, but not visible.
@@ -96,6 +98,8 @@ pub struct PreparedPack<'a> {
     /// What the pack's objects name outside of it, once that has been checked.
     outside: Vec<ObjectId>,
     closed: Option<ClosedPack>,
+    /// What the pack counts on.
+    lease: Lease,
 }
 
 impl ObjectStore {
@@ -132,6 +136,10 @@ impl ObjectStore {
         progress.start("resolving objects", Some(count), Unit::Objects);
         let mut resolved = resolve::resolve(&quarantine, entries, options, progress)?;
         special::check(self, repo, &quarantine, &mut resolved)?;
+        // Before the look-up: from here on gc lets them be.
+        let ids: Vec<ObjectId> = resolved.objects.iter().map(|object| object.id).collect();
+        let lease = self.db.leases().begin(repo, &ids);
+        drop(ids);
         let plan = filter::plan(self, repo, &quarantine, &resolved)?;
         let rows = Rows::write(self, repo, &quarantine, &resolved, &plan)?;
         Ok(PreparedPack {
@@ -143,6 +151,7 @@ impl ObjectStore {
             rows,
             outside: Vec::new(),
             closed: None,
+            lease,
         })
     }
 }
@@ -158,6 +167,11 @@ impl PreparedPack<'_> {
         self.quarantine.entry_count
     }
 
+    /// LFS files that pointers in the pack name; one may come more than once.
+    pub fn pointers(&self) -> impl Iterator<Item = &Pointer> {
+        self.resolved.objects.iter().filter_map(|object| object.pointer.as_deref())
+    }
+
     /// The first finding of each content check that found something.
     pub fn problems(&self) -> impl Iterator<Item = (&ObjectId, &Problem)> {
         self.resolved.problems.firsts.values().map(|(id, problem)| (id, problem))
@@ -169,13 +183,18 @@ impl PreparedPack<'_> {
     /// [`crate::StoreError::RepoGone`]; when the database cannot be written. The old state then
     /// stays.
     pub fn commit(self) -> Result<IngestReport> {
-        let Self { store, repo, quarantine, resolved, mut plan, mut rows, outside, closed } = self;
+        let Self { store, repo, quarantine, resolved, mut plan, mut rows, outside, closed, lease } =
+            self;
         let guard = store.db.commit_lock();
         store.db.check_repo(repo)?;
-        if store.db.generation() != plan.generation {
-            // Another pack has landed, or a sweep: what was absent may be there, what was there may
-            // be gone.
+        let has_landed = store.db.generation() != plan.generation;
+        let is_swept = store.db.swept() != plan.swept;
+        if has_landed || is_swept {
             connect::still_there(store, repo, &outside)?;
+        }
+        // Invariant 6. The lease keeps gc from what was skipped; it is looked at all the same.
+        if has_landed || is_swept && !filter::is_still_stored(store, repo, &resolved, &plan)? {
+            // Another pack has landed: what was absent may be there.
             let again = filter::plan(store, repo, &quarantine, &resolved)?;
             if again.rows != plan.rows || again.members != plan.members {
                 rows = Rows::write(store, repo, &quarantine, &resolved, &again)?;
@@ -189,11 +208,16 @@ impl PreparedPack<'_> {
         store.db.bump_generation();
         drop(guard);
         committed?;
-        Ok(IngestReport { closed, ..report(&quarantine, resolved, plan.rows.len() as u64) })
+        Ok(IngestReport { closed, ..report(&quarantine, resolved, plan.rows.len() as u64, lease) })
     }
 }
 
-fn report(quarantine: &Quarantine, resolved: Resolved, new_count: u64) -> IngestReport {
+fn report(
+    quarantine: &Quarantine,
+    resolved: Resolved,
+    new_count: u64,
+    lease: Lease,
+) -> IngestReport {
     let mut pointers: Vec<Pointer> =
         resolved.objects.iter().filter_map(|o| o.pointer.as_deref().copied()).collect();
     pointers.sort_by_key(|p| (p.file, p.len));
@@ -210,5 +234,6 @@ fn report(quarantine: &Quarantine, resolved: Resolved, new_count: u64) -> Ingest
         problem_count: resolved.problems.count,
         pointers,
         closed: None,
+        lease,
     }
 }

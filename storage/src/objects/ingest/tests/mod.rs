@@ -79,18 +79,18 @@ impl Fixture {
     }
 }
 
-pub(super) fn blob_id(data: &[u8]) -> ObjectId {
+pub(crate) fn blob_id(data: &[u8]) -> ObjectId {
     hash_object(ObjectKind::Blob, data).expect("no attack")
 }
 
 /// Writes packs entry by entry.
-pub(super) struct PackBuilder {
+pub(crate) struct PackBuilder {
     bytes: Vec<u8>,
     count: u32,
 }
 
 impl PackBuilder {
-    pub(super) fn new() -> Self {
+    pub(crate) fn new() -> Self {
         Self { bytes: b"PACK\0\0\0\x02\0\0\0\0".to_vec(), count: 0 }
     }
 
@@ -104,17 +104,17 @@ impl PackBuilder {
     }
 
     /// A whole blob; returns its offset.
-    pub(super) fn blob(&mut self, data: &[u8]) -> u64 {
+    pub(crate) fn blob(&mut self, data: &[u8]) -> u64 {
         self.entry(3, data.len(), &[], data)
     }
 
     /// A whole object of any kind.
-    pub(super) fn object(&mut self, kind: ObjectKind, data: &[u8]) -> u64 {
+    pub(crate) fn object(&mut self, kind: ObjectKind, data: &[u8]) -> u64 {
         self.entry(kind.pack_type(), data.len(), &[], data)
     }
 
     /// A delta against the entry at `base`.
-    pub(super) fn ofs_delta(&mut self, base: u64, delta: &[u8]) -> u64 {
+    pub(crate) fn ofs_delta(&mut self, base: u64, delta: &[u8]) -> u64 {
         let mut distance = self.bytes.len() as u64 - base;
         let mut bytes = vec![(distance & 0x7f) as u8];
         while distance >> 7 != 0 {
@@ -125,22 +125,22 @@ impl PackBuilder {
     }
 
     /// A delta against the object `base`.
-    pub(super) fn ref_delta(&mut self, base: &ObjectId, delta: &[u8]) -> u64 {
+    pub(crate) fn ref_delta(&mut self, base: &ObjectId, delta: &[u8]) -> u64 {
         self.entry(7, delta.len(), base.as_bytes(), delta)
     }
 
     /// An entry whose header announces another length than its stream has.
-    pub(super) fn lying_blob(&mut self, announced: usize, data: &[u8]) -> u64 {
+    pub(crate) fn lying_blob(&mut self, announced: usize, data: &[u8]) -> u64 {
         self.entry(3, announced, &[], data)
     }
 
-    pub(super) fn finish(self) -> Vec<u8> {
+    pub(crate) fn finish(self) -> Vec<u8> {
         let count = self.count;
         self.finish_with_count(count)
     }
 
     /// Finishes with any number of objects in the header, and the right checksum.
-    pub(super) fn finish_with_count(mut self, count: u32) -> Vec<u8> {
+    pub(crate) fn finish_with_count(mut self, count: u32) -> Vec<u8> {
         self.bytes[8..12].copy_from_slice(&count.to_be_bytes());
         let mut hasher = gix_hash::hasher(gix_hash::Kind::Sha1);
         hasher.update(&self.bytes);
@@ -151,7 +151,7 @@ impl PackBuilder {
 }
 
 /// A delta that makes `target` from `base`: the front they share copied, the rest inserted.
-pub(super) fn delta(base: &[u8], target: &[u8]) -> Vec<u8> {
+pub(crate) fn delta(base: &[u8], target: &[u8]) -> Vec<u8> {
     let shared = base.iter().zip(target).take_while(|(a, b)| a == b).count().min(0xffff);
     let mut out = Vec::new();
     put_varint(&mut out, base.len() as u64);
@@ -167,7 +167,7 @@ pub(super) fn delta(base: &[u8], target: &[u8]) -> Vec<u8> {
 }
 
 /// Bytes that deflate cannot shrink, the same for the same seed.
-pub(super) fn noise(seed: u64, len: usize) -> Vec<u8> {
+pub(crate) fn noise(seed: u64, len: usize) -> Vec<u8> {
     let mut out = Vec::with_capacity(len + 32);
     let mut block = 0u64;
     while out.len() < len {
@@ -182,7 +182,7 @@ pub(super) fn noise(seed: u64, len: usize) -> Vec<u8> {
 }
 
 /// Runs git in `dir` and returns its standard output.
-pub(super) fn git(dir: &Path, args: &[&str], input: &[u8]) -> Vec<u8> {
+pub(crate) fn git(dir: &Path, args: &[&str], input: &[u8]) -> Vec<u8> {
     use std::io::Write;
     use std::process::{Command, Stdio};
     let mut child = Command::new("git")
