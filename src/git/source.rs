@@ -73,7 +73,7 @@ impl Source {
     /// # Errors
     /// When there is none, or it is of a kind that cannot be imported: shallow, SHA-256.
     pub fn open(git: &Git, path: &Path) -> Result<Self, SourceError> {
-        if let Some(dir) = plainly_bare(path) {
+        if let Some(dir) = plain_git_dir(path) {
             let object_dirs = object_dirs(&dir.join("objects"))?;
             let common_dir = dir.clone();
             return Ok(Self { git: git.clone(), dir, common_dir, worktree: None, object_dirs });
@@ -291,15 +291,14 @@ impl Source {
     }
 }
 
-/// The absolute path of a bare repository in which nothing is out of the ordinary; `None` where git
+/// The absolute path of a git directory in which nothing is out of the ordinary; `None` where git
 /// has to be asked, which costs as much as all else that a second import of nothing new does.
-fn plainly_bare(path: &Path) -> Option<PathBuf> {
+fn plain_git_dir(path: &Path) -> Option<PathBuf> {
     /// What makes a configuration, or a directory, more than plain.
     const WORDS: [&str; 3] = ["extensions", "include", "worktree"];
     const NAMES: [&str; 3] = ["commondir", "gitdir", "shallow"];
     let config = fs::read_to_string(path.join("config")).ok()?.to_ascii_lowercase();
-    let is_bare = config.lines().any(|line| line.trim() == "bare = true");
-    if !is_bare || WORDS.iter().any(|word| config.contains(word)) {
+    if WORDS.iter().any(|word| config.contains(word)) {
         return None;
     }
     let head = fs::read(path.join("HEAD")).ok()?;

@@ -147,7 +147,7 @@ fn only_named_variables_are_passed() {
 }
 
 #[test]
-fn a_plain_bare_repository_is_what_git_says_it_is() {
+fn a_plain_git_directory_is_what_git_says_it_is() {
     let dir = tempfile::tempdir().expect("a directory");
     let git = Git::new([]);
     let bare = dir.path().join("a.git");
@@ -172,6 +172,8 @@ fn a_plain_bare_repository_is_what_git_says_it_is() {
     both(&bare);
     both(&link);
     both(&bare.join("objects"));
+    fs::write(bare.join("config"), "").expect("written");
+    both(&bare);
     // All that makes it another kind of repository is left to git.
     std::fs::write(bare.join("shallow"), "0123456789012345678901234567890123456789\n").expect("w");
     both(&bare);
