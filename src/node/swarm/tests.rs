@@ -3,6 +3,7 @@
 mod ending;
 mod liar;
 mod lies;
+mod stranger;
 
 use std::ops::ControlFlow;
 use std::time::Instant;

@@ -272,6 +272,8 @@ enum Command {
     Ban(PeerId, Duration),
     Peers(oneshot::Sender<Vec<NetPeer>>),
     Own(oneshot::Sender<NetSelf>),
+    #[cfg(test)]
+    Rows(oneshot::Sender<Vec<(Vec<u8>, Vec<u8>)>>),
 }
 
 /// The network, as the rest of the program holds it. The last clone that goes stops it.
@@ -417,5 +419,12 @@ impl Net {
     /// [`NetError::Stopped`].
     pub async fn own_state(&self) -> Result<NetSelf, NetError> {
         self.ask(Command::Own).await
+    }
+
+    /// All that it keeps of the DHT, for itself and others: keys, each with a value, or with a
+    /// provider and its addresses.
+    #[cfg(test)]
+    pub async fn rows(&self) -> Result<Vec<(Vec<u8>, Vec<u8>)>, NetError> {
+        self.ask(Command::Rows).await
     }
 }
