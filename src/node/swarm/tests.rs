@@ -3,6 +3,7 @@
 mod ending;
 mod liar;
 mod lies;
+mod restart;
 mod stranger;
 
 use std::ops::ControlFlow;
