@@ -249,7 +249,7 @@ fn rows(node: &Node) -> Result<BTreeMap<String, Row>, NodeError> {
     }
     let Some(swarm) = node.running_swarm() else { return Ok(rows) };
     let exchange = swarm.exchange();
-    let connected = exchange.net().runtime().block_on(exchange.net().peers())?;
+    let connected = exchange.net().block_on(exchange.net().peers())??;
     for peer in connected {
         let id = peer.peer.to_string();
         let row = rows.entry(id.clone()).or_insert_with(|| Row { peer: id, ..Row::default() });

@@ -10,6 +10,7 @@
 //! wire       the exchange protocol between two peers: frames and messages, no I/O
 //! serve      what a peer is answered
 //! schedule   what is asked of whom and when: a pure state machine
+//! threads    threads that are waited for at the end
 //! ```
 
 pub mod exchange;
@@ -19,5 +20,6 @@ pub mod net;
 pub mod record;
 pub mod schedule;
 pub mod serve;
+pub mod threads;
 pub mod vouch;
 pub mod wire;

@@ -162,7 +162,8 @@ impl Store {
     pub fn held_file(&self, repo: RepoId, file: &FileId) -> Result<Option<HeldFile>> {
         let has_right = self.files().has(repo, file)?;
         let told = self.partial(repo).file_len(file)?;
-        let whole = self.files().head(file)?.filter(|_| has_right).map(|head| head.len);
+        // A file that only others have is not looked at: that takes as long as for none at all.
+        let whole = if has_right { self.files().head(file)?.map(|head| head.len) } else { None };
         let len = whole.or(told.filter(|len| *len <= FILE_LEN_MAX));
         let (store, file, is_whole) = (self.clone(), *file, whole.is_some());
         Ok(len.map(|len| HeldFile { store, repo, file, len, is_whole }))

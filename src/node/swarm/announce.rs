@@ -21,7 +21,7 @@ use super::directory::RepoDirectory;
 use super::follows::Follows;
 use super::key_of;
 use crate::node::NodeError;
-use crate::swarm::net::Net;
+use crate::swarm::net::{Net, NetError};
 use crate::swarm::record::{RepoRecord, file_key, forks_key, name_key, providers_key};
 
 /// How often the store is looked at.
@@ -75,7 +75,7 @@ struct Told {
 }
 
 impl Announcer {
-    /// Runs until `kicks` ends; each word in it has the store looked at at once.
+    /// Runs until `kicks` or the network ends; each word in it has the store looked at at once.
     pub(super) fn run(self, kicks: &Receiver<()>) {
         let puts = Arc::new(Semaphore::new(PUTS_AT_ONCE));
         let mut told = Told { keys: HashSet::new(), values: HashMap::new(), puts };
@@ -83,6 +83,7 @@ impl Announcer {
         loop {
             match self.look(&mut told, &mut last) {
                 Ok(()) => {}
+                Err(NodeError::Net(NetError::Stopped)) => return,
                 Err(error) => tracing::warn!(%error, "what is served cannot be announced"),
             }
             match kicks.recv_timeout(LOOK) {
@@ -110,7 +111,7 @@ impl Announcer {
         }
         let wanted = self.wanted(&repos, looked.serves)?;
         self.directory.set_open(wanted.open.clone());
-        match self.tell(wanted, told) {
+        match self.tell(wanted, told)? {
             true => *last = Some((looked, Instant::now())),
             // Some came too soon after the ones before.
             false => *last = None,
@@ -169,22 +170,19 @@ impl Announcer {
     }
 
     /// Tells what is new and takes back what is over; whether all could be told.
-    fn tell(&self, wanted: Wanted, told: &mut Told) -> bool {
-        let (net, runtime) = (&self.net, self.net.runtime());
+    fn tell(&self, wanted: Wanted, told: &mut Told) -> Result<bool, NetError> {
+        let net = &self.net;
         for key in told.keys.difference(&wanted.keys) {
-            runtime.block_on(net.unprovide(key_of(key)));
+            net.block_on(net.unprovide(key_of(key)))?;
         }
         for key in wanted.keys.difference(&told.keys) {
-            runtime.block_on(net.provide(key_of(key)));
+            net.block_on(net.provide(key_of(key)))?;
         }
         told.keys = wanted.keys;
-        told.values.retain(|key, _| {
-            let is_wanted = wanted.values.contains_key(key);
-            if !is_wanted {
-                runtime.block_on(net.unput(key_of(key)));
-            }
-            is_wanted
-        });
+        for key in told.values.keys().filter(|key| !wanted.values.contains_key(*key)) {
+            net.block_on(net.unput(key_of(key)))?;
+        }
+        told.values.retain(|key, _| wanted.values.contains_key(key));
         let mut is_all = true;
         for (key, value) in wanted.values {
             match told.values.get(&key) {
@@ -197,13 +195,13 @@ impl Announcer {
             }
             told.values.insert(key, (value.clone(), Instant::now()));
             let (net, puts) = (net.clone(), told.puts.clone());
-            runtime.spawn(async move {
+            self.net.runtime().spawn(async move {
                 let _permit = puts.acquire().await;
                 if let Err(error) = net.put(key_of(&key), value).await {
                     tracing::debug!(%error, "a record is not in the DHT yet");
                 }
             });
         }
-        is_all
+        Ok(is_all)
     }
 }

@@ -138,7 +138,7 @@ pub(super) struct Upkeep {
 }
 
 impl Upkeep {
-    /// Runs until `stop` ends.
+    /// Runs until `stop` or the network ends.
     pub(super) fn run(self, stop: &Receiver<()>) {
         let mut due: HashMap<RepoId, Instant> = HashMap::new();
         loop {
@@ -147,6 +147,9 @@ impl Upkeep {
                 Ok(candidates) => {
                     due.retain(|id, _| candidates.iter().any(|(repo, _)| repo.id == *id));
                     for (repo, follow) in candidates {
+                        if self.swarm.net().waits().has_ended() {
+                            return;
+                        }
                         if due.get(&repo.id).is_some_and(|at| *at > Instant::now()) {
                             continue;
                         }

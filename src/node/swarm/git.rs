@@ -4,7 +4,7 @@ use std::io::{self, BufRead, BufReader, BufWriter, Read, Write};
 use std::sync::Arc;
 
 use libp2p::PeerId;
-use mega_storage::{NoProgress, Repo, Store, StoreError};
+use mega_storage::{Progress, Repo, Store, StoreError, Unit};
 
 use super::lookup::resolve;
 use super::{SwarmOptions, book::StoreBook};
@@ -14,6 +14,7 @@ use crate::lfs::server::LfsContext;
 use crate::lfs::server::slices::SliceCache;
 use crate::node::{Node, NodeError, remote};
 use crate::swarm::exchange::{Book, Following, GitServer, GitStream};
+use crate::swarm::net::Waits;
 use crate::swarm::record::P2pUrl;
 use crate::swarm::serve::{Answerer, Asker, PeerRights};
 use crate::swarm::wire::{GitService, Open};
@@ -31,15 +32,35 @@ pub(super) struct PeerGit {
     answerer: Arc<Answerer>,
     book: Arc<StoreBook>,
     slices: SliceCache,
+    stop: WhileUp,
+}
+
+/// Ends what is being served when the swarm ends.
+struct WhileUp(Waits);
+
+impl Progress for WhileUp {
+    fn start(&self, _: &'static str, _: Option<u64>, _: Unit) {}
+
+    fn advance(&self, _: u64) {}
+
+    fn interrupted(&self) -> bool {
+        self.0.has_ended()
+    }
 }
 
 impl PeerGit {
-    pub(super) fn new(store: &Store, answerer: &Arc<Answerer>, book: &Arc<StoreBook>) -> Self {
+    pub(super) fn new(
+        store: &Store,
+        answerer: &Arc<Answerer>,
+        book: &Arc<StoreBook>,
+        waits: &Waits,
+    ) -> Self {
         Self {
             store: store.clone(),
             answerer: answerer.clone(),
             book: book.clone(),
             slices: SliceCache::default(),
+            stop: WhileUp(waits.clone()),
         }
     }
 
@@ -66,7 +87,7 @@ impl PeerGit {
         let settings = self.store.settings(repo.id)?;
         let actor = format!("peer {peer}");
         let service =
-            |protocol| Service::new(&self.store, &repo, &settings, protocol, &actor, &NoProgress);
+            |protocol| Service::new(&self.store, &repo, &settings, protocol, &actor, &self.stop);
         let mut input = BufReader::new(read);
         match open.service {
             GitService::UploadPack => {
@@ -104,7 +125,7 @@ impl PeerGit {
                     actor: &actor,
                     quota: settings.quota_len(),
                     slices: &self.slices,
-                    stop: &NoProgress,
+                    stop: &self.stop,
                 };
                 let mut output = BufWriter::with_capacity(STREAM_LEN, write);
                 lfs::server::serve(&context, &mut input, &mut output).map_err(GitError::gone)?;

@@ -55,7 +55,7 @@ pub(super) fn search(
             }
         }
     };
-    let _ = net.runtime().block_on(async { tokio::time::timeout(SEARCH_TIME, gather).await });
+    net.block_on(async { tokio::time::timeout(SEARCH_TIME, gather).await.ok() })?;
     let now = unix_now();
     let good = answers.iter().filter_map(|bytes| record::accept_in_dht(bytes, key, now, None).ok());
     let order = |record: &RepoRecord| (record.claims().seq, record.bytes().to_vec());
@@ -78,7 +78,7 @@ pub(super) fn ask(
     let addresses = StoreBook::addresses(store, &peer)?;
     let _following = swarm.follow(RepoKey::ANY, vec![(peer, addresses.clone())], false);
     let connect = swarm.net().connect(peer, addresses);
-    swarm.net().runtime().block_on(connect)?;
+    swarm.net().block_on(connect)??;
     let request = Request::Resolve { name: name.clone() };
     let bytes = match swarm.call(peer, request)? {
         Reply::Record(bytes) => bytes,
@@ -124,7 +124,7 @@ fn shown(peer: PeerId, name: &RepoName) -> String {
 }
 
 /// Peers that say in the DHT that they have what is at `key`, as many as answer in time.
-fn providers(swarm: &Swarm, key: RecordKey) -> Vec<PeerId> {
+fn providers(swarm: &Swarm, key: RecordKey) -> Result<Vec<PeerId>, NetError> {
     let net = swarm.net();
     let mut peers = Vec::new();
     let gather = async {
@@ -136,10 +136,10 @@ fn providers(swarm: &Swarm, key: RecordKey) -> Vec<PeerId> {
             }
         }
     };
-    let _ = net.runtime().block_on(async { tokio::time::timeout(SEARCH_TIME, gather).await });
+    net.block_on(async { tokio::time::timeout(SEARCH_TIME, gather).await.ok() })?;
     peers.sort();
     peers.dedup();
-    peers
+    Ok(peers)
 }
 
 /// Finds out what the network knows of a repository. Blocks for as long as searches take.
@@ -158,7 +158,7 @@ pub(super) fn discover(
     };
     let is_public = named.as_ref().is_none_or(|record| record.claims().is_public);
     let mut publishers = match is_public {
-        true => providers(exchange, key_of(&forks_key(&rid))),
+        true => providers(exchange, key_of(&forks_key(&rid)))?,
         // Of what not everybody may read, the DHT is asked nothing.
         false => Vec::new(),
     };
@@ -195,13 +195,13 @@ pub(super) fn discover(
 /// Who serves a repository, and the addresses of those that a connection could be made to.
 fn serving(exchange: &Swarm, rid: &RepoKey) -> Result<Vec<(PeerId, Vec<Multiaddr>)>, NetError> {
     let net = exchange.net();
-    let peers = providers(exchange, key_of(&providers_key(rid)));
+    let peers = providers(exchange, key_of(&providers_key(rid)))?;
     let dials = peers.iter().map(|peer| net.connect(*peer, Vec::new()));
-    let connected = net.runtime().block_on(async {
+    let connected = net.block_on(async {
         let all = libp2p::futures::future::join_all(dials);
         let _ = tokio::time::timeout(SEARCH_TIME, all).await;
         net.peers().await
-    })?;
+    })??;
     let addresses = |peer: &PeerId| {
         let row = connected.iter().find(|row| row.peer == *peer);
         row.map(|row| row.addresses.clone()).unwrap_or_default()

@@ -42,9 +42,13 @@ use crate::swarm::net::{Net, NetOptions, NetUse, ValueCheck};
 use crate::swarm::record::{self, DhtKey, RepoRecord, RepoSought};
 use crate::swarm::schedule::Rates;
 use crate::swarm::serve::{Answerer, UplinkLimits};
+use crate::swarm::threads::{Threads, name_of};
 
 /// How often addresses that are being opened are looked at.
 const LISTEN_LOOK: Duration = Duration::from_millis(5);
+/// How long each part of the end is waited for. All that waits for peers wakes at once: this is for
+/// what is in the middle of reading or writing the store.
+const END_TIME: Duration = Duration::from_secs(10);
 
 /// How the node takes part.
 #[derive(Clone, Debug, Default)]
@@ -57,7 +61,8 @@ pub struct SwarmOptions {
     pub upload: Option<u64>,
 }
 
-/// The node's part in the swarm.
+/// The node's part in the swarm. It ends when it is dropped: nobody waits for a peer any more, and
+/// no thread of its own is left that could use the store.
 pub struct NodeSwarm {
     identity: Arc<Identity>,
     directory: Arc<RepoDirectory>,
@@ -65,16 +70,29 @@ pub struct NodeSwarm {
     serves: Arc<AtomicBool>,
     swarm: Swarm,
     listen_count: usize,
-    /// What looks after announcements and followed repositories ends with it.
-    _upkeep: Sender<()>,
+    /// What looks after followed repositories ends with it.
+    upkeep: Option<Sender<()>>,
+    /// What announces, and what looks after followed repositories.
+    threads: Threads,
     runtime: Option<Runtime>,
 }
 
 impl Drop for NodeSwarm {
     fn drop(&mut self) {
         self.follows.end();
+        self.upkeep = None;
+        let mut is_over = self.swarm.end(END_TIME);
+        is_over &= self.threads.join(END_TIME);
         if let Some(runtime) = self.runtime.take() {
-            runtime.shutdown_background();
+            // Not here: a thread that runs tasks of another runtime may not wait for this one.
+            let end = move || runtime.shutdown_timeout(END_TIME);
+            let name = name_of("end", &self.identity.peer_id());
+            let ending = std::thread::Builder::new().name(name).spawn(end);
+            is_over &= ending.is_ok_and(|thread| thread.join().is_ok());
+        }
+        is_over &= self.swarm.join(END_TIME);
+        if !is_over {
+            tracing::warn!("a thread of the swarm has not ended in time");
         }
     }
 }
@@ -100,7 +118,7 @@ impl NodeSwarm {
         let runtime = Builder::new_multi_thread()
             .enable_all()
             .worker_threads(2)
-            .thread_name("swarm")
+            .thread_name(name_of("swarm", &identity.peer_id()))
             .max_blocking_threads(64 + GIT_STREAMS_MAX)
             .build()
             .map_err(|error| NodeError::io("starting threads for the swarm", error))?;
@@ -109,7 +127,7 @@ impl NodeSwarm {
         let used = NetUse { check: Arc::new(RecordCheck), accept: vec![URGENT, BULK, GIT] };
         let (net, events) = Net::start(identity.keypair(), net, used, runtime.handle())?;
         let answerer = Arc::new(Answerer::new(store, directory.clone()));
-        let git = PeerGit::new(store, &answerer, &book);
+        let git = PeerGit::new(store, &answerer, &book, net.waits());
         let exchange = ExchangeOptions {
             answerer: Some(answerer),
             git: Some(Arc::new(git)),
@@ -131,14 +149,17 @@ impl NodeSwarm {
             net: swarm.net().clone(),
             serves: serves.clone(),
         };
-        start_thread("swarm-announce", move || announcer.run(&kicked))?;
+        let failed = |error| NodeError::io("starting threads for the swarm", error);
+        let mut threads = Threads::default();
+        let name = |what| name_of(what, &identity.peer_id());
+        threads.start(name("tell"), move || announcer.run(&kicked)).map_err(failed)?;
         let keeper = Upkeep {
             store: store.clone(),
             swarm: swarm.clone(),
             directory: directory.clone(),
             follows: follows.clone(),
         };
-        start_thread("swarm-follow", move || keeper.run(&ended))?;
+        threads.start(name("follow"), move || keeper.run(&ended)).map_err(failed)?;
         Ok(Self {
             identity,
             directory,
@@ -146,7 +167,8 @@ impl NodeSwarm {
             serves,
             swarm,
             listen_count: options.net.listen.len(),
-            _upkeep: upkeep,
+            upkeep: Some(upkeep),
+            threads,
             runtime: Some(runtime),
         })
     }
@@ -170,10 +192,11 @@ impl NodeSwarm {
                 }
             }
         };
-        let own = net.runtime().block_on(async {
+        let own = net.block_on(async {
             let _ = tokio::time::timeout(wait, all).await;
-            net.own_state().await.unwrap_or_default()
+            net.own_state().await
         });
+        let own = own.flatten().unwrap_or_default();
         let full = |address: Multiaddr| address.with_p2p(self.identity.peer_id()).ok();
         own.listening.into_iter().filter_map(full).collect()
     }
@@ -181,7 +204,7 @@ impl NodeSwarm {
     /// How it does, for `/metrics`. Blocks for a moment.
     pub fn series(&self) -> Vec<Series> {
         let net = self.swarm.net();
-        let connected = net.runtime().block_on(net.peers()).map_or(0, |peers| peers.len());
+        let connected = net.block_on(net.peers()).flatten().map_or(0, |peers| peers.len());
         let (all, peers) = self.swarm.status();
         let counts = all.progress.counts;
         let sum = |of: fn(&PeerStatus) -> u64| peers.iter().map(of).sum::<u64>();
@@ -238,11 +261,6 @@ impl NodeSwarm {
     ) -> Result<Option<RepoKey>, NodeError> {
         Ok(store.swarm().repo(repo)?.map(|known| known.rid))
     }
-}
-
-fn start_thread(name: &str, run: impl FnOnce() + Send + 'static) -> Result<(), NodeError> {
-    let thread = std::thread::Builder::new().name(name.to_owned()).spawn(run);
-    thread.map(|_| ()).map_err(|error| NodeError::io("starting threads for the swarm", error))
 }
 
 /// The record of a repository here as peers get it: this store's own, or of one that is a copy the

@@ -91,7 +91,7 @@ impl PeerSource {
         let peer = self.follow.peer;
         let addresses = StoreBook::addresses(&self.store, &peer).unwrap_or_default();
         let connect = self.swarm.net().connect(peer, addresses);
-        let lines = match self.swarm.net().runtime().block_on(connect) {
+        let lines = match self.swarm.net().block_on(connect).flatten() {
             Ok(()) => self.follow.fetcher.refs_of(peer, asked, usize::MAX)?,
             Err(error) => self.refs_of_others(asked, names, &error)?,
         };

@@ -1,7 +1,10 @@
 //! What a node tells others of its repositories: two nodes in one process, over loopback.
 
+mod ending;
 mod liar;
 mod lies;
+mod restart;
+mod stranger;
 
 use std::ops::ControlFlow;
 use std::time::Instant;
@@ -36,6 +39,11 @@ struct Peer {
 fn peer(through: &[&Peer]) -> Peer {
     let dir = tempfile::tempdir().expect("a directory");
     let store = Store::create(&dir.path().join("s"), &StoreOptions::default()).expect("made");
+    started(dir, store, through, None)
+}
+
+/// The peer whose store that is; `download` bytes a second come at most.
+fn started(dir: TempDir, store: Store, through: &[&Peer], download: Option<u64>) -> Peer {
     let bootstrap = through.iter().flat_map(|peer| {
         let id = peer.swarm.identity().peer_id();
         peer.swarm.addresses(LONG).into_iter().map(move |address| (id, address))
@@ -47,7 +55,7 @@ fn peer(through: &[&Peer]) -> Peer {
         reach: Reach::Yes,
         ..Default::default()
     };
-    let options = SwarmOptions { net, ..SwarmOptions::default() };
+    let options = SwarmOptions { net, download, upload: None };
     let swarm = NodeSwarm::start(&store, &options).expect("started");
     assert_eq!(swarm.addresses(LONG).len(), 1);
     Peer { store, swarm, _dir: dir }
@@ -86,6 +94,28 @@ fn bound(peer: &Peer, publisher: PeerId, record: &RepoRecord) -> Repo {
     let repo = peer.store.repos().create_partial(&local, &url.to_string()).expect("made");
     bind(&peer.store, &repo, record).expect("bound");
     repo
+}
+
+/// A record that `origin` signed of its public repository, as `peer` has seen it.
+fn signed(peer: &Peer, origin: &Identity, called: RepoName) -> RepoRecord {
+    let (nonce, now) = (record::RepoNonce::from_bytes([9; 16]), unix_now());
+    let claims = RecordClaims {
+        rid: repo_key(&origin.peer_id(), &nonce, &called),
+        origin: origin.peer_id(),
+        nonce,
+        name: called,
+        called: None,
+        publisher: origin.peer_id(),
+        refs: RefsHasher::default().finish(),
+        head: None,
+        seq: 0,
+        issued_unix: now,
+        eol_unix: now + 1000,
+        is_public: true,
+        addresses: Vec::new(),
+        forks: Vec::new(),
+    };
+    publish(peer.store.swarm(), origin, claims).expect("signed")
 }
 
 /// The first chunk of every shard is here, the lists of all others are made up.
@@ -142,26 +172,8 @@ fn a_model_of_140_gb_is_announced_in_seconds_by_its_files() {
     let other = peer(&[]);
     let here = peer(&[&other]);
     let origin = Identity::from_secret([7; 32]);
-    let (nonce, called) = (record::RepoNonce::from_bytes([9; 16]), name("model"));
-    let now = unix_now();
-    let claims = RecordClaims {
-        rid: repo_key(&origin.peer_id(), &nonce, &called),
-        origin: origin.peer_id(),
-        nonce,
-        name: called,
-        called: None,
-        publisher: origin.peer_id(),
-        refs: RefsHasher::default().finish(),
-        head: None,
-        seq: 0,
-        issued_unix: now,
-        eol_unix: now + 1000,
-        is_public: true,
-        addresses: Vec::new(),
-        forks: Vec::new(),
-    };
-    let signed = publish(here.store.swarm(), &origin, claims).expect("signed");
-    let repo = copy(&here, origin.peer_id(), &signed);
+    let record = signed(&here, &origin, name("model"));
+    let repo = copy(&here, origin.peer_id(), &record);
     let sources = Sources { objects: Vec::new(), chunks: vec![Arc::new(Model)] };
     let options = ReadThroughOptions { rest: Duration::ZERO, ..ReadThroughOptions::default() };
     let reader = ReadThrough::new(&here.store, &repo, &sources, options).expect("opened");

@@ -8,10 +8,10 @@ use std::time::Duration;
 use libp2p::futures::io::{ReadHalf, WriteHalf};
 use libp2p::futures::{AsyncReadExt, AsyncWriteExt};
 use libp2p::{PeerId, Stream};
-use tokio::runtime::Handle;
 
 use super::lane::LaneError;
 use super::limits::{GREETING_TIME, IDLE_MAX};
+use crate::swarm::net::{NetError, Waits};
 use crate::swarm::wire::{Frame, Frames, Open, OpenAnswer, Side};
 
 /// Serves git to peers. Blocking; called from threads made for it.
@@ -33,7 +33,7 @@ pub trait GitServer: Send + Sync {
 }
 
 /// Serves a stream that a peer opened.
-pub(super) async fn serve(peer: PeerId, stream: Stream, git: Arc<dyn GitServer>) {
+pub(super) async fn serve(peer: PeerId, stream: Stream, git: Arc<dyn GitServer>, waits: Waits) {
     let (mut read, mut write) = stream.split();
     let greeting = tokio::time::timeout(GREETING_TIME, read_frame(&mut read, Side::Asker)).await;
     let Ok(Ok(greeting)) = greeting else { return };
@@ -48,13 +48,12 @@ pub(super) async fn serve(peer: PeerId, stream: Stream, git: Arc<dyn GitServer>)
         let _ = write.close().await;
         return;
     }
-    let handle = Handle::current();
     let end = tokio::task::spawn_blocking(move || {
-        let mut read = BlockingRead { handle: handle.clone(), half: read };
-        let mut write = BlockingWrite { handle: handle.clone(), half: write };
+        let mut read = BlockingRead { waits: waits.clone(), half: read };
+        let mut write = BlockingWrite { waits, half: write };
         let served = git.serve(&peer, &open, &mut read, &mut write);
         let _ = write.flush();
-        let _ = handle.block_on(write.half.close());
+        let _ = write.close();
         served
     });
     if let Ok(Err(error)) = end.await {
@@ -78,17 +77,20 @@ async fn read_frame(read: &mut ReadHalf<Stream>, from: Side) -> Result<Frame, La
 ///
 /// # Errors
 /// When the stream breaks.
-pub(super) async fn open(stream: Stream, open: &Open) -> Result<Option<GitStream>, LaneError> {
+pub(super) async fn open(
+    stream: Stream,
+    open: &Open,
+    waits: &Waits,
+) -> Result<Option<GitStream>, LaneError> {
     let (mut read, mut write) = stream.split();
     let mut greeting = Vec::new();
     open.encode(&mut greeting);
     write.write_all(&greeting).await?;
     write.flush().await?;
     let answer = OpenAnswer::decode(&read_frame(&mut read, Side::Answerer).await?)?;
-    let handle = Handle::current();
     Ok((answer == OpenAnswer::Opened).then(|| GitStream {
-        read: BlockingRead { handle: handle.clone(), half: read },
-        write: BlockingWrite { handle, half: write },
+        read: BlockingRead { waits: waits.clone(), half: read },
+        write: BlockingWrite { waits: waits.clone(), half: write },
     }))
 }
 
@@ -102,20 +104,20 @@ pub struct GitStream {
 
 /// Reads a stream by blocking.
 pub struct BlockingRead {
-    handle: Handle,
+    waits: Waits,
     half: ReadHalf<Stream>,
 }
 
 impl Read for BlockingRead {
     fn read(&mut self, out: &mut [u8]) -> io::Result<usize> {
-        let (handle, half) = (&self.handle, &mut self.half);
-        handle.block_on(async { timed(IDLE_MAX, half.read(out)).await })
+        let half = &mut self.half;
+        wait(&self.waits, async { timed(IDLE_MAX, half.read(out)).await })
     }
 }
 
 /// Writes a stream by blocking.
 pub struct BlockingWrite {
-    handle: Handle,
+    waits: Waits,
     half: WriteHalf<Stream>,
 }
 
@@ -125,21 +127,25 @@ impl BlockingWrite {
     /// # Errors
     /// When the stream is broken.
     pub fn close(&mut self) -> io::Result<()> {
-        let half = &mut self.half;
-        self.handle.block_on(half.close())
+        wait(&self.waits, self.half.close())
     }
 }
 
 impl Write for BlockingWrite {
     fn write(&mut self, bytes: &[u8]) -> io::Result<usize> {
-        let (handle, half) = (&self.handle, &mut self.half);
-        handle.block_on(async { timed(IDLE_MAX, half.write(bytes)).await })
+        let half = &mut self.half;
+        wait(&self.waits, async { timed(IDLE_MAX, half.write(bytes)).await })
     }
 
     fn flush(&mut self) -> io::Result<()> {
-        let (handle, half) = (&self.handle, &mut self.half);
-        handle.block_on(async { timed(IDLE_MAX, half.flush()).await })
+        let half = &mut self.half;
+        wait(&self.waits, async { timed(IDLE_MAX, half.flush()).await })
     }
+}
+
+fn wait<T>(waits: &Waits, work: impl Future<Output = io::Result<T>>) -> io::Result<T> {
+    let stopped = |error: NetError| io::Error::new(io::ErrorKind::ConnectionAborted, error);
+    waits.block_on(work).map_err(stopped)?
 }
 
 async fn timed<T>(most: Duration, work: impl Future<Output = io::Result<T>>) -> io::Result<T> {

@@ -25,6 +25,7 @@ use std::time::Duration;
 use crossbeam_channel::{Receiver, unbounded};
 use libp2p::{Multiaddr, PeerId, StreamProtocol};
 use mega_storage::{ChunkSpan, FileId, RepoKey};
+use parking_lot::Mutex;
 use tokio::sync::{mpsc, oneshot};
 
 use conductor::{Conductor, Parts};
@@ -39,6 +40,7 @@ use verify::Checks;
 use super::net::{Net, NetError, NetEvent};
 use super::schedule::{PeerProgress, Progress, Rates, Schedule, TicketKey, Urgency};
 use super::serve::{Answerer, Uplink, UplinkLimits};
+use super::threads::Threads;
 use super::wire::{BULK_PROTOCOL, GIT_PROTOCOL, Open, Reply, Request, URGENT_PROTOCOL};
 
 /// The stream for what somebody waits for.
@@ -116,6 +118,7 @@ pub struct Swarm {
 struct Shared {
     messages: mpsc::UnboundedSender<Message>,
     next_ticket: AtomicU64,
+    checkers: Mutex<Threads>,
 }
 
 impl Drop for Shared {
@@ -137,12 +140,13 @@ impl Swarm {
         let failed = |e: std::io::Error| NetError::Start { reason: e.to_string() };
         let (messages, inbox) = mpsc::unbounded_channel();
         let threads = std::thread::available_parallelism().map_or(2, usize::from).min(8);
-        let checks = Checks::start(threads, &messages).map_err(failed)?;
+        let (checks, checkers) = Checks::start(threads, &net.own(), &messages).map_err(failed)?;
         let uplink = Uplink::new(options.upload, 0);
         let book = options.book.clone();
-        let serving = options
-            .answerer
-            .map(|answerer| Serving::new(answerer, Arc::new(move |p| book.is_mesh(p)), uplink));
+        let waits = net.waits().clone();
+        let serving = options.answerer.map(|answerer| {
+            Serving::new(answerer, Arc::new(move |p| book.is_mesh(p)), uplink, waits)
+        });
         let mut seed = [0; 8];
         getrandom::fill(&mut seed).map_err(|e| failed(std::io::Error::other(e)))?;
         let parts = Parts {
@@ -164,7 +168,8 @@ impl Swarm {
             }
         });
         runtime.spawn(Conductor::new(parts).run(inbox));
-        let shared = Shared { messages, next_ticket: AtomicU64::new(1) };
+        let (next_ticket, checkers) = (AtomicU64::new(1), Mutex::new(checkers));
+        let shared = Shared { messages, next_ticket, checkers };
         Ok(Self { net, shared: Arc::new(shared) })
     }
 
@@ -177,8 +182,22 @@ impl Swarm {
         let _ = self.shared.messages.send(message);
     }
 
-    fn block_on<T>(&self, work: impl Future<Output = T>) -> T {
-        self.net.runtime().block_on(work)
+    fn block_on<T>(&self, work: impl Future<Output = T>) -> Result<T, NetError> {
+        self.net.block_on(work)
+    }
+
+    /// Ends the exchange and all waiting for it or its network, in all clones: who waits gets an
+    /// error at once. Waits until nobody waits, for `most` at the longest; whether nobody does. The
+    /// runtime may be shut down after it.
+    pub fn end(&self, most: Duration) -> bool {
+        self.tell(Message::Stop);
+        self.net.waits().end(most)
+    }
+
+    /// Waits for the exchange's own threads, which end with the tasks of an exchange that was
+    /// ended; for `most` at the longest. Whether they have ended.
+    pub fn join(&self, most: Duration) -> bool {
+        self.shared.checkers.lock().join(most)
     }
 
     /// Reads a repository from peers, until the guard goes: from these and, of one that is public,
@@ -199,7 +218,8 @@ impl Swarm {
         let (answer, answered) = oneshot::channel();
         self.tell(Message::PeersOf { repo, answer });
         let first = async { tokio::time::timeout(wait, answered).await };
-        self.block_on(first).ok().and_then(Result::ok).unwrap_or_default()
+        let first = self.block_on(first).ok().and_then(Result::ok).and_then(Result::ok);
+        first.unwrap_or_default()
     }
 
     /// Asks a peer something that is answered in one piece. Blocks.
@@ -211,7 +231,7 @@ impl Swarm {
         let silent = |reason: &str| NetError::Unreachable { peer, reason: reason.to_owned() };
         let mut answers = self.ask(peer, request)?;
         let first = async { tokio::time::timeout(CALL_TIME, answers.recv()).await };
-        match self.block_on(first) {
+        match self.block_on(first)? {
             Ok(Some(reply)) => Ok(reply),
             Ok(None) => Err(silent("the connection broke")),
             Err(_) => Err(silent("it kept silent for too long")),
@@ -221,7 +241,7 @@ impl Swarm {
     /// Asks a peer something that is answered piece by piece. Blocks until it is on its way.
     ///
     /// # Errors
-    /// [`NetError::NotReady`].
+    /// [`NetError::NotReady`], [`NetError::Stopped`].
     pub(super) fn ask(
         &self,
         peer: PeerId,
@@ -230,14 +250,14 @@ impl Swarm {
         let (answers, answered) = oneshot::channel();
         self.tell(Message::Call { peer, request, answers });
         let open = async { tokio::time::timeout(CALL_TIME, answered).await };
-        let opened = self.block_on(open).ok().and_then(Result::ok).flatten();
+        let opened = self.block_on(open)?.ok().and_then(Result::ok).flatten();
         opened.ok_or(NetError::NotReady { peer })
     }
 
     /// The next piece of an answer; `None` at its end. Blocks.
     pub(super) fn next(&self, answers: &mut mpsc::Receiver<Reply>) -> Option<Reply> {
         let next = async { tokio::time::timeout(CALL_TIME, answers.recv()).await };
-        self.block_on(next).ok().flatten()
+        self.block_on(next).ok().and_then(Result::ok).flatten()
     }
 
     /// Wants chunks; what comes is told. The want ends with the guard.
@@ -275,7 +295,7 @@ impl Swarm {
     pub(crate) fn is_up(&self, peer: PeerId) -> bool {
         let (answer, answered) = oneshot::channel();
         self.tell(Message::IsUp { peer, answer });
-        self.block_on(answered).unwrap_or(false)
+        self.block_on(answered).ok().and_then(Result::ok).unwrap_or(false)
     }
 
     /// Opens git's protocol with a peer; `None` when it does not serve that. Blocks.
@@ -285,19 +305,21 @@ impl Swarm {
     pub fn git(&self, peer: PeerId, open: &Open) -> Result<Option<GitStream>, NetError> {
         self.block_on(async {
             let stream = self.net.open(peer, GIT).await?;
-            let opened = tokio::time::timeout(CALL_TIME, git_stream::open(stream, open)).await;
+            let opening = git_stream::open(stream, open, self.net.waits());
+            let opened = tokio::time::timeout(CALL_TIME, opening).await;
             let failed = |reason: String| NetError::Unreachable { peer, reason };
             opened
                 .map_err(|_| failed("it kept silent for too long".to_owned()))?
                 .map_err(|e| failed(e.to_string()))
         })
+        .flatten()
     }
 
     /// How the exchange and its peers do. Blocks for a moment.
     pub fn status(&self) -> (SwarmStatus, Vec<PeerStatus>) {
         let (answer, answered) = oneshot::channel();
         self.tell(Message::Status(answer));
-        self.block_on(answered).unwrap_or_default()
+        self.block_on(answered).ok().and_then(Result::ok).unwrap_or_default()
     }
 }
 

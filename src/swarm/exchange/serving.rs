@@ -18,6 +18,7 @@ use tokio::sync::mpsc;
 
 use super::lane::LaneError;
 use super::limits::{GREETING_TIME, IDLE_MAX, READ_LEN, SENDING_MAX, WRITE_TIME};
+use crate::swarm::net::Waits;
 use crate::swarm::serve::{Answerer, Asker, InFlight, Lane, Uplink};
 use crate::swarm::wire::limits::{IN_FLIGHT_LEN_MAX, OPEN_REQUESTS_MAX};
 use crate::swarm::wire::{Frames, Hello, Priority, Reply, Request, RequestId, Side, WireError};
@@ -31,6 +32,7 @@ pub(super) struct Serving {
     sent: Arc<Mutex<HashMap<PeerId, u64>>>,
     /// What each peer has asked for on all of its streams.
     asked: Arc<Mutex<HashMap<PeerId, InFlight>>>,
+    waits: Waits,
     started: Instant,
 }
 
@@ -50,8 +52,9 @@ impl Cancelled {
     }
 }
 
-/// Ends an answer that is being made when it was cancelled.
+/// Ends an answer that is being made when it was cancelled, or the swarm ends.
 struct Until<'a> {
+    waits: &'a Waits,
     cancelled: &'a Cancelled,
     id: RequestId,
 }
@@ -62,7 +65,7 @@ impl Progress for Until<'_> {
     fn advance(&self, _: u64) {}
 
     fn interrupted(&self) -> bool {
-        self.cancelled.has(self.id)
+        self.cancelled.has(self.id) || self.waits.has_ended()
     }
 }
 
@@ -72,6 +75,7 @@ impl Serving {
         answerer: Arc<Answerer>,
         mesh: Arc<dyn Fn(&PeerId) -> bool + Send + Sync>,
         uplink: Uplink<PeerId>,
+        waits: Waits,
     ) -> Self {
         Self {
             answerer,
@@ -79,6 +83,7 @@ impl Serving {
             uplink: Arc::new(Mutex::new(uplink)),
             sent: Arc::default(),
             asked: Arc::default(),
+            waits,
             started: Instant::now(),
         }
     }
@@ -161,7 +166,7 @@ impl Serving {
                 Err(_) => ControlFlow::Break(()),
             }
         };
-        let until = Until { cancelled, id };
+        let until = Until { waits: &self.waits, cancelled, id };
         if let Err(error) = self.answerer.answer(&asker, request, &until, &mut sink) {
             tracing::error!(%peer, %error, "a peer's question");
         }

@@ -2,7 +2,6 @@
 //! waits for it.
 
 use std::sync::Arc;
-use std::thread;
 
 use crossbeam_channel::{Receiver, Sender, unbounded};
 use libp2p::PeerId;
@@ -11,6 +10,7 @@ use tokio::sync::mpsc;
 
 use super::message::Message;
 use crate::swarm::schedule::RequestKey;
+use crate::swarm::threads::{Threads, name_of};
 
 /// A chunk as it came.
 pub(super) struct Unchecked {
@@ -33,16 +33,17 @@ impl Checks {
     /// Starts `count` threads; they tell `messages` what they found.
     pub(super) fn start(
         count: usize,
+        own: &PeerId,
         messages: &mpsc::UnboundedSender<Message>,
-    ) -> std::io::Result<Self> {
+    ) -> std::io::Result<(Self, Threads)> {
         let (send, unchecked) = unbounded();
-        for number in 0..count.max(1) {
+        let mut threads = Threads::default();
+        for _ in 0..count.max(1) {
             let (unchecked, messages) = (unchecked.clone(), messages.clone());
-            thread::Builder::new()
-                .name(format!("mega-check-{number}"))
-                .spawn(move || check_all(&unchecked, &messages))?;
+            let name = name_of("check", own);
+            threads.start(name, move || check_all(&unchecked, &messages))?;
         }
-        Ok(Self(Arc::new(send)))
+        Ok((Self(Arc::new(send)), threads))
     }
 
     pub(super) fn send(&self, unchecked: Unchecked) -> Result<(), String> {

@@ -62,6 +62,18 @@ impl DhtRows {
         }
     }
 
+    /// Every row: its key, and its value, or its provider with where that is.
+    #[cfg(test)]
+    pub(super) fn all(&self) -> Vec<(Vec<u8>, Vec<u8>)> {
+        let values = self.values.values().map(|row| (row.key.to_vec(), row.value.clone()));
+        let provider = |row: &ProviderRecord| {
+            let addresses = row.addresses.iter().flat_map(|address| address.to_vec());
+            let whole = row.provider.to_bytes().into_iter().chain(addresses).collect();
+            (row.key.to_vec(), whole)
+        };
+        values.chain(self.providers.values().flatten().map(provider)).collect()
+    }
+
     /// Drops provider records whose time is over.
     pub(super) fn expire(&mut self, now: Instant) {
         let counts = &mut self.counts;

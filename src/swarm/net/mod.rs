@@ -16,6 +16,7 @@ pub mod scope;
 mod task;
 #[cfg(test)]
 mod tests;
+mod waits;
 
 use std::sync::Arc;
 use std::time::Duration;
@@ -27,6 +28,7 @@ use tokio::runtime::Handle;
 use tokio::sync::{mpsc, oneshot};
 
 use limits::{COMMANDS_MAX, FOUND_MAX};
+pub use waits::Waits;
 
 /// Why the network did not do what it was asked for.
 #[derive(Clone, PartialEq, Eq, Debug, thiserror::Error)]
@@ -270,6 +272,8 @@ enum Command {
     Ban(PeerId, Duration),
     Peers(oneshot::Sender<Vec<NetPeer>>),
     Own(oneshot::Sender<NetSelf>),
+    #[cfg(test)]
+    Rows(oneshot::Sender<Vec<(Vec<u8>, Vec<u8>)>>),
 }
 
 /// The network, as the rest of the program holds it. The last clone that goes stops it.
@@ -278,7 +282,7 @@ pub struct Net {
     own: PeerId,
     commands: mpsc::Sender<Command>,
     streams: libp2p_stream::Control,
-    runtime: Handle,
+    waits: Waits,
 }
 
 impl Net {
@@ -302,8 +306,8 @@ impl Net {
             runtime.spawn(task.run(requests));
             (own, streams)
         };
-        let runtime = runtime.clone();
-        Ok((Self { own, commands, streams, runtime }, happened))
+        let waits = Waits::new(runtime);
+        Ok((Self { own, commands, streams, waits }, happened))
     }
 
     /// Who we are.
@@ -313,7 +317,20 @@ impl Net {
 
     /// Where the task and what belongs to it run.
     pub fn runtime(&self) -> &Handle {
-        &self.runtime
+        self.waits.runtime()
+    }
+
+    /// Where threads wait for it.
+    pub fn waits(&self) -> &Waits {
+        &self.waits
+    }
+
+    /// As [`Waits::block_on`].
+    ///
+    /// # Errors
+    /// [`NetError::Stopped`].
+    pub fn block_on<T>(&self, work: impl Future<Output = T>) -> Result<T, NetError> {
+        self.waits.block_on(work)
     }
 
     async fn ask<T>(
@@ -402,5 +419,12 @@ impl Net {
     /// [`NetError::Stopped`].
     pub async fn own_state(&self) -> Result<NetSelf, NetError> {
         self.ask(Command::Own).await
+    }
+
+    /// All that it keeps of the DHT, for itself and others: keys, each with a value, or with a
+    /// provider and its addresses.
+    #[cfg(test)]
+    pub async fn rows(&self) -> Result<Vec<(Vec<u8>, Vec<u8>)>, NetError> {
+        self.ask(Command::Rows).await
     }
 }

@@ -192,6 +192,10 @@ impl Task {
             Command::Own(reply) => {
                 let _ = reply.send(self.own_state());
             }
+            #[cfg(test)]
+            Command::Rows(reply) => {
+                let _ = reply.send(self.swarm.behaviour_mut().kad.store_mut().all());
+            }
         }
     }
 

@@ -12,7 +12,9 @@
 //!
 //! Invariants:
 //! - What is absent, not allowed and not ours is answered alike, by NOT_FOUND, after the same
-//!   look-ups: a repository that may not be read is looked into as one that has nothing.
+//!   look-ups: key to number, number to record, number to settings, where what is not there has the
+//!   number of no repository. One that may not be read is looked into as one that has nothing; and
+//!   of a file or object that only others have no row is read, as of one that nobody has.
 //! - A hash is no key: a chunk that only a private repository has is given for no other question,
 //!   nor is it told whether it is here.
 //! - Each question is answered to its last frame, or not at all when the asker has had enough.
@@ -198,7 +200,11 @@ impl Answerer {
         asker: &Asker,
         name: &mega_storage::RepoName,
     ) -> Result<Option<Reply>, StoreError> {
-        let repo = self.store.repos().find(name)?;
+        let repo = match self.store.repos().find(name)? {
+            Some(repo) => Some(repo),
+            // A name that there is has its record read as well.
+            None => self.store.repos().record(NOBODY)?,
+        };
         let Some(seen) = self.let_in(asker, repo)? else { return Ok(None) };
         Ok(self.directory.record(&seen.repo)?.map(Reply::Record))
     }

@@ -24,13 +24,13 @@ struct Lies {
 }
 
 /// A copy of the repository that is read.
-struct Reading {
+pub(super) struct Reading {
     source: PeerSource,
     through: ReadThrough,
     repo: Repo,
 }
 
-fn read_by(peer: &Peer, repo: &Repo, record: &RepoRecord) -> Reading {
+pub(super) fn read_by(peer: &Peer, repo: &Repo, record: &RepoRecord) -> Reading {
     let claims = record.claims();
     let (publisher, rid) = (claims.publisher, claims.rid);
     let (shown, wait) = (claims.name.to_string(), Duration::from_secs(20));
@@ -44,7 +44,12 @@ fn read_by(peer: &Peer, repo: &Repo, record: &RepoRecord) -> Reading {
 }
 
 impl Reading {
-    fn read(&self, file: FileId, offset: usize, len: usize) -> Result<Vec<u8>, StoreError> {
+    pub(super) fn read(
+        &self,
+        file: FileId,
+        offset: usize,
+        len: usize,
+    ) -> Result<Vec<u8>, StoreError> {
         let mut out = vec![0; len];
         let count = self.through.read_at(&Content::File(file), offset as u64, &mut out)?;
         out.truncate(count);
@@ -220,7 +225,7 @@ fn a_follower_that_lies_about_chunks_is_banned_and_nobody_reads_a_wrong_byte() {
 }
 
 /// Blobs in one directory, in one commit, at HEAD; their ids, and that of the commit.
-fn commit(lies: &Lies, blobs: &[Vec<u8>]) -> (Vec<ObjectId>, ObjectId) {
+pub(super) fn commit(peer: &Peer, repo: &Repo, blobs: &[Vec<u8>]) -> (Vec<ObjectId>, ObjectId) {
     let mut objects = Vec::new();
     let mut add = |kind, data: Vec<u8>| {
         let id = hash_object(kind, &data).expect("no attack");
@@ -234,11 +239,11 @@ fn commit(lies: &Lies, blobs: &[Vec<u8>]) -> (Vec<ObjectId>, ObjectId) {
     let who = "a <a@example.org> 1700000000 +0000";
     let text = format!("tree {root}\nauthor {who}\ncommitter {who}\n\nm\n");
     let tip = add(ObjectKind::Commit, text.into_bytes());
-    ingest(&lies.origin.store, lies.repo.id, &pack(&objects));
+    ingest(&peer.store, repo.id, &pack(&objects));
     let new = Some(RefTarget::Direct(tip));
     let edits = vec![RefEdit { name: RefName::head(), expect: Expect::Any, new }];
-    let refs = lies.origin.store.refs();
-    refs.apply(lies.repo.id, &RefTransaction { edits }).expect("applied");
+    let refs = peer.store.refs();
+    refs.apply(repo.id, &RefTransaction { edits }).expect("applied");
     (ids, tip)
 }
 
@@ -247,7 +252,7 @@ fn lengths_are_the_origins_or_those_of_the_blobs_themselves() {
     let lies = Lies::new();
     let lens = [5_000usize, 70_000, 300];
     let blobs: Vec<Vec<u8>> = lens.iter().map(|len| noise(*len as u64, *len)).collect();
-    let (ids, _) = commit(&lies, &blobs);
+    let (ids, _) = commit(&lies.origin, &lies.repo, &blobs);
     let follower = read_by(&lies.follower, &lies.copied, &lies.record);
     follower.through.fetch(&ObjectWant::exactly(&ids)).expect("brought");
     let liar = Liar::new(&lies.follower, 120, |_, reply| match reply {
@@ -291,7 +296,7 @@ fn lengths_are_the_origins_or_those_of_the_blobs_themselves() {
 #[test]
 fn references_that_the_origin_did_not_sign_are_not_believed() {
     let mut lies = Lies::new();
-    let (_, tip) = commit(&lies, &[noise(1, 2_000)]);
+    let (_, tip) = commit(&lies.origin, &lies.repo, &[noise(1, 2_000)]);
     let publisher = lies.record.claims().publisher;
     let newer = resolve(&lies.follower.store, &lies.follower.swarm, publisher, &name("a/b"));
     lies.record = newer.expect("its record");

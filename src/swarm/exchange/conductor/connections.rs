@@ -312,8 +312,9 @@ impl Conductor {
         }
         *own += 1;
         let messages = self.parts.messages.clone();
+        let waits = self.parts.net.waits().clone();
         tokio::spawn(async move {
-            super::super::git_stream::serve(peer, stream, git).await;
+            super::super::git_stream::serve(peer, stream, git, waits).await;
             let _ = messages.send(Message::GitEnded { peer });
         });
     }
