@@ -14,6 +14,7 @@ use crate::control::{Exit, PeerService};
 
 /// Longest line that git may say, in bytes.
 const LINE_LEN_MAX: u64 = 4096;
+
 /// Speaks git's protocol with a peer, for git
 #[derive(clap::Args, Debug)]
 pub(super) struct Args {

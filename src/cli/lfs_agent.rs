@@ -167,12 +167,13 @@ fn peer_url(git: &Git, dir: &Path, name: &str, operation: Operation) -> Result<S
         let url = String::from_utf8(answer).ok()?.trim().to_owned();
         url.starts_with("p2p://").then_some(url)
     };
-    let for_push = match operation {
-        Operation::Upload => ask(&["remote", "get-url", "--push", "--", name]),
-        Operation::Download => None,
-    };
-    let url = for_push.or_else(|| ask(&["ls-remote", "--get-url", "--", name]));
-    url.or_else(|| ask(&["config", "--get", "lfs.url"])).ok_or_else(|| LfsError::Endpoint {
+    let is_push = operation == Operation::Upload;
+    // In git-lfs's own order.
+    let set = || is_push.then(|| ask(&["config", "--get", "lfs.pushurl"])).flatten();
+    let set = set().or_else(|| ask(&["config", "--get", "lfs.url"]));
+    let for_push = || is_push.then(|| ask(&["remote", "get-url", "--push", "--", name])).flatten();
+    let url = set.or_else(for_push).or_else(|| ask(&["ls-remote", "--get-url", "--", name]));
+    url.ok_or_else(|| LfsError::Endpoint {
         url: name.to_owned(),
         reason: "without a server this agent works with p2p://PEER/repo/NAME".to_owned(),
     })

@@ -14,7 +14,7 @@ pub enum GitService {
     UploadPack,
     /// A push.
     ReceivePack,
-    /// LFS files, both ways: requests and answers as [`crate::lfs::pieces`] has them.
+    /// LFS files, both ways: requests and answers as `src/lfs/pieces.rs` has them.
     Lfs,
 }
 

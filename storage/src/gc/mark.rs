@@ -4,6 +4,7 @@
 //! entries that name them and never read. In memory are the marks and one level.
 
 use super::members::Members;
+use super::step;
 use crate::error::{Result, StoreError};
 use crate::id::{ObjectId, RepoId};
 use crate::object::ObjectKind;
@@ -73,13 +74,8 @@ impl Marker<'_> {
         self.mark(&ids)
     }
 
-    fn done(&self, count: usize) -> Result<()> {
-        self.progress.advance(count as u64);
-        if self.progress.interrupted() { Err(StoreError::Interrupted) } else { Ok(()) }
-    }
-
     fn commits(&mut self, mut level: Vec<ObjectId>, trees: &mut Vec<ObjectId>) -> Result<()> {
-        let Self { store, members, .. } = self;
+        let Self { store, members, progress, .. } = self;
         let mut unsaid = 0;
         while !level.is_empty() {
             level.sort_unstable();
@@ -96,15 +92,11 @@ impl Marker<'_> {
             })?;
             unsaid += level.len();
             if unsaid >= 1_024 {
-                self.progress.advance(unsaid as u64);
-                unsaid = 0;
-                if self.progress.interrupted() {
-                    return Err(StoreError::Interrupted);
-                }
+                step(*progress, std::mem::take(&mut unsaid))?;
             }
             level = next;
         }
-        self.done(unsaid)
+        step(self.progress, unsaid)
     }
 
     fn trees(&mut self, mut level: Vec<ObjectId>) -> Result<()> {
@@ -129,7 +121,7 @@ impl Marker<'_> {
                     Ok(())
                 })
             })?;
-            self.done(level.len())?;
+            step(self.progress, level.len())?;
             level = next;
         }
         let (limit, actual) = (TREE_DEPTH_MAX, TREE_DEPTH_MAX + 1);

@@ -288,6 +288,12 @@ impl Store {
     }
 }
 
+/// Says how far it came, and ends what is not wanted any more.
+fn step(progress: &dyn Progress, count: usize) -> Result<()> {
+    progress.advance(count as u64);
+    if progress.interrupted() { Err(StoreError::Interrupted) } else { Ok(()) }
+}
+
 impl Run<'_> {
     fn at(&self, point: Point) -> Result<()> {
         (self.watch)(point)
@@ -298,8 +304,7 @@ impl Run<'_> {
     }
 
     fn step(&self, count: usize) -> Result<()> {
-        self.progress.advance(count as u64);
-        if self.progress.interrupted() { Err(StoreError::Interrupted) } else { Ok(()) }
+        step(self.progress, count)
     }
 
     /// Whether what was given up at a time stays.
