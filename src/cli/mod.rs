@@ -13,6 +13,7 @@ mod discover;
 mod exit;
 mod export;
 mod file;
+mod fsck;
 mod gc;
 mod git_remote;
 mod hold;
@@ -37,6 +38,7 @@ mod stats;
 mod status;
 mod token;
 mod unmount;
+mod verify;
 
 use std::ffi::OsString;
 use std::io::IsTerminal;
@@ -137,6 +139,8 @@ enum Verb {
     Status(status::Args),
     Stats(stats::Args),
     Gc(gc::Args),
+    Fsck(fsck::Args),
+    Verify(verify::Args),
     LfsAgent(lfs_agent::Args),
     #[command(hide = true)]
     GitRemote(git_remote::Args),
@@ -200,6 +204,8 @@ fn run(cli: &Cli, location: &StoreLocation, terminal: &Terminal) -> Exit {
         Verb::Status(args) => reach::perform(&context, args.request()),
         Verb::Stats(args) => reach::perform(&context, args.request()),
         Verb::Gc(args) => reach::perform(&context, args.request()),
+        Verb::Fsck(args) => reach::perform(&context, args.request()),
+        Verb::Verify(args) => reach::perform(&context, args.request()),
         Verb::Debug(verb) => match verb.request() {
             Ok(request) => reach::perform(&context, request),
             Err(error) => Exit {

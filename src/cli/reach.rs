@@ -167,6 +167,8 @@ fn perform_here(context: &Context<'_>, node: Node, call: &Call) -> Exit {
             | Request::File(_)
             | Request::Prefetch(_)
             | Request::Gc { .. }
+            | Request::Fsck { .. }
+            | Request::Verify(_)
     );
     let node = Arc::new(node);
     // Git ends it, not a signal.

@@ -6,8 +6,8 @@ use std::panic::{AssertUnwindSafe, catch_unwind};
 use super::exit;
 use super::output::{Done, Output};
 use super::{
-    BUG, cache, cat, debug, discover, export, file, gc, import, ls, mount, peer, peer_stream, pin,
-    prefetch, repo, stats, status, token, unmount,
+    BUG, cache, cat, debug, discover, export, file, fsck, gc, import, ls, mount, peer,
+    peer_stream, pin, prefetch, repo, stats, status, token, unmount, verify,
 };
 use crate::control::{Call, Exit, Reply, RepoCall, Request};
 use crate::git::Git;
@@ -25,12 +25,16 @@ pub(super) struct Holder {
 /// Does what is asked and answers into `reply`. A panic is an answer too.
 pub(super) fn answer(node: &Node, holder: Holder, call: &Call, reply: &dyn Reply) -> Exit {
     let output = Output::new(reply, call.json);
-    let done = catch_unwind(AssertUnwindSafe(|| {
+    exit_of(|| {
         let done = run(node, holder, call, &output)?;
         output.flush()?;
         Ok(done)
-    }));
-    match done {
+    })
+}
+
+/// Does something, and says how it ended.
+fn exit_of(action: impl FnOnce() -> Result<Done, NodeError>) -> Exit {
+    match catch_unwind(AssertUnwindSafe(action)) {
         Ok(Ok(Done::Whole)) => Exit::default(),
         Ok(Ok(Done::Partly { error, hint })) => {
             Exit { code: super::FAILED, error: Some(error), hint: Some(hint) }
@@ -99,6 +103,8 @@ fn run(node: &Node, holder: Holder, call: &Call, out: &Output<'_>) -> Result<Don
         Request::Pin { repo, remove } => pin::answer(node, repo, *remove, out),
         Request::Cache(call) => cache::answer(node, call, out),
         Request::Gc { dry_run, grace_s } => gc::answer(node, *dry_run, *grace_s, out),
+        Request::Fsck { repo } => fsck::answer(node, repo.as_deref(), out),
+        Request::Verify(call) => verify::answer(node, call, git(), out),
         Request::Status => status::answer(node, holder, out),
         Request::Stats { repo } => stats::answer(node, repo.as_deref(), out),
         Request::CatObject { id } => debug::answer_cat(node, id, out),

@@ -19,7 +19,7 @@ pub use client::{Sink, call, connect};
 pub use reply::Reply;
 pub use request::{
     CacheCall, Call, ConfigChange, ExportCall, FileCall, ImportCall, LfsMode, LsCall, MountCall,
-    OsText, PeerCall, PeerService, PrefetchCall, RepoCall, Request, TokenCall,
+    OsText, PeerCall, PeerService, PrefetchCall, RepoCall, Request, TokenCall, VerifyCall,
 };
 pub use server::{Handler, Server};
 pub use wire::Exit;

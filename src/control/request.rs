@@ -85,6 +85,13 @@ pub enum Request {
         /// How long what was given up stays, in seconds.
         grace_s: u64,
     },
+    /// Checks that what is named exists, git's content checks included.
+    Fsck {
+        /// The repository; all when absent.
+        repo: Option<String>,
+    },
+    /// Hashes everything again.
+    Verify(VerifyCall),
     /// Who has the store open, its mounts, its size.
     Status,
     /// Numbers of the store, or of one repository.
@@ -288,6 +295,19 @@ pub struct PrefetchCall {
     pub revision: String,
     /// Paths in the revision; all of it when there are none.
     pub paths: Vec<OsText>,
+}
+
+/// `verify`.
+#[derive(Clone, PartialEq, Eq, Debug, Serialize, Deserialize)]
+pub struct VerifyCall {
+    /// Most bytes a second.
+    pub rate: Option<u64>,
+    /// How long at most, in seconds.
+    pub time_s: Option<u64>,
+    /// Mend what is damaged.
+    pub repair: bool,
+    /// Where sound copies may be, too: an absolute path or a URL.
+    pub from: Option<OsText>,
 }
 
 /// `cache ...`.

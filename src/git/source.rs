@@ -243,6 +243,19 @@ impl Source {
         Ok(ids)
     }
 
+    /// Those of `ids` that are here.
+    ///
+    /// # Errors
+    /// When git fails.
+    pub fn those_there(&self, ids: &[ObjectId]) -> Result<Vec<ObjectId>, SourceError> {
+        let input: String = ids.iter().map(|id| format!("{id}\n")).collect();
+        let format = "--batch-check=%(objectname)";
+        let output = run(self.command().args(["cat-file", format]), "cat-file", input.as_bytes())?;
+        let lines = output.split(|&b| b == b'\n');
+        // Of one that is not, the line says more than an id.
+        Ok(lines.filter_map(|line| ObjectId::from_hex(line).ok()).collect())
+    }
+
     /// Starts a pack stream of exactly these objects.
     ///
     /// # Errors

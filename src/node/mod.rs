@@ -4,6 +4,7 @@
 //! Everything here blocks. What a person sees of it is made in the command line; here are reports
 //! and errors.
 
+mod check;
 mod error;
 mod evictor;
 mod export;
@@ -25,6 +26,7 @@ use std::sync::Arc;
 use mega_storage::{Store, StoreOptions};
 use parking_lot::Mutex;
 
+pub use check::{MendRequest, verify};
 pub use error::NodeError;
 pub use export::{ExportOptions, ExportReport, export};
 pub use import::{ImportOptions, ImportReport, import, import_of_nothing};

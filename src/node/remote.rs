@@ -63,7 +63,7 @@ impl Origin {
 }
 
 /// Something that a repository is filled from.
-enum Source {
+pub(super) enum Source {
     Server(Arc<HttpSource>),
     Peer(PeerSource),
 }
@@ -76,14 +76,16 @@ impl Source {
         }
     }
 
-    fn shown(&self) -> String {
+    /// Its address, without password.
+    pub(super) fn shown(&self) -> String {
         match self {
             Self::Server(server) => server.url().as_shown(),
             Self::Peer(peer) => peer.shown(),
         }
     }
 
-    fn sources(&self) -> Sources {
+    /// Itself, as what readers ask.
+    pub(super) fn sources(&self) -> Sources {
         match self {
             Self::Server(server) => {
                 Sources { objects: vec![server.clone()], chunks: vec![server.clone()] }
@@ -219,12 +221,7 @@ fn open_remote(node: &Node, repo: &Repo, origin: &Origin, git: &Git) -> Result<R
     }
     node.keep_to_limit()?;
     // Not under the lock: it may ask somebody.
-    let source = Arc::new(match origin {
-        Origin::Server(url) => {
-            Source::Server(Arc::new(HttpSource::new(url, git).map_err(|e| failed(url, &e))?))
-        }
-        Origin::Peer(url) => Source::Peer(peer_source(node, repo, url)?),
-    });
+    let source = Arc::new(open_source(node, repo, origin, git)?);
     let mut live = node.remotes().live.lock();
     if let Some((through, source)) = live.get(&repo.id)
         && let Some(through) = through.upgrade()
@@ -239,6 +236,21 @@ fn open_remote(node: &Node, repo: &Repo, origin: &Origin, git: &Git) -> Result<R
     }
     live.insert(repo.id, (Arc::downgrade(&through), source.clone()));
     Ok(Remote { repo: repo.clone(), through, source })
+}
+
+fn open_source(node: &Node, repo: &Repo, origin: &Origin, git: &Git) -> Result<Source, NodeError> {
+    Ok(match origin {
+        Origin::Server(url) => {
+            Source::Server(Arc::new(HttpSource::new(url, git).map_err(|e| failed(url, &e))?))
+        }
+        Origin::Peer(url) => Source::Peer(peer_source(node, repo, url)?),
+    })
+}
+
+/// What a partial repository is filled from, for who needs a sound copy of something.
+pub(super) fn source_of(node: &Node, repo: &Repo, git: &Git) -> Result<Source, NodeError> {
+    let origin = Origin::parse(repo.origin.as_deref().unwrap_or_default())?;
+    open_source(node, repo, &origin, git)
 }
 
 /// The repository at a peer. What it is among peers is asked once and noted: then the peer may be

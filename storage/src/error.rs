@@ -382,6 +382,11 @@ impl StoreError {
         matches!(self, Self::Db { source, .. } if source.kind() == rocksdb::ErrorKind::Corruption)
     }
 
+    /// Whether the database could not do it.
+    pub(crate) fn is_database(&self) -> bool {
+        matches!(self, Self::Db { .. })
+    }
+
     /// Wraps a RocksDB error; a full disk gets its own variant.
     pub(crate) fn db(action: &'static str, source: rocksdb::Error) -> Self {
         if source.as_ref().contains("No space left on device") {

@@ -7,6 +7,7 @@
 #![forbid(unsafe_code)]
 #![warn(missing_docs)]
 
+mod check;
 mod chunk;
 mod chunks;
 mod content_cache;
@@ -45,6 +46,10 @@ mod tokens;
 mod view;
 mod walk;
 
+pub use check::{
+    Damage, DamagedThing, Finding, FsckReport, Mend, MendSource, Stands, StoreSource, Use,
+    VerifyOptions, VerifyReport, What,
+};
 pub use chunk::CHUNK_LEN_MAX;
 pub use chunk::cutter::ChunkCutter;
 pub use chunks::{ChunkBytes, ChunkTotals, StoredChunk, VerifiedChunk};

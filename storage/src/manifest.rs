@@ -185,6 +185,11 @@ impl Segment {
         self.chunks.iter().map(|span| span.chunk).find(|chunk| chunk.id == *id)
     }
 
+    /// All chunks of the segment.
+    pub(crate) fn spans(&self) -> &[ChunkSpan] {
+        &self.chunks
+    }
+
     /// The chunk at `index` of the segment.
     pub(crate) fn get(&self, index: usize) -> Option<ChunkSpan> {
         self.chunks.get(index).copied()

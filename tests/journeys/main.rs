@@ -38,3 +38,4 @@ mod server_killed;
 mod support;
 mod tls;
 mod url;
+mod verify;

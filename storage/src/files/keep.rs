@@ -13,6 +13,7 @@ use crate::chunks::{ChunkStore, StoredChunk, VerifiedChunk};
 use crate::db::{Batch, Durability, Family};
 use crate::error::{Result, StoreError};
 use crate::id::{ChunkId, FileId, RepoId};
+use crate::lease::ContentLease;
 use crate::manifest::{ChunkRef, ManifestBuilder};
 
 impl FileStore {
@@ -77,21 +78,7 @@ impl FileStore {
         let _stay = self.stay();
         let lease = self.inner.chunks.leases().begin();
         lease.rely_on_file(id);
-        let mut whole = Sha256::new();
-        let mut manifest = ManifestBuilder::new();
-        for chunk in spans {
-            let chunk = chunk?;
-            if stop() {
-                return Err(StoreError::Interrupted);
-            }
-            lease.rely([&chunk.id]);
-            whole.update(&self.chunk(id, &chunk)?);
-            manifest.push(&chunk, db.tmp())?;
-        }
-        let actual = FileId::from_bytes(whole.finalize().into());
-        if actual != *id {
-            return Err(StoreError::FileHashMismatch { expected: *id, actual });
-        }
+        let manifest = self.hash_whole(id, &lease, spans, stop)?;
         let (head, segments) = manifest.finish()?;
         let mut batch = db.batch();
         if !db.contains(Family::File, id.as_bytes())? {
@@ -101,5 +88,71 @@ impl FileStore {
             batch.put(Family::File, id.as_bytes(), &head.encode());
         }
         self.commit_right(repo, id, head.len, false, batch)
+    }
+
+    /// Hashes the chunks of a file together; its manifest, when that is the file.
+    fn hash_whole(
+        &self,
+        id: &FileId,
+        lease: &ContentLease,
+        spans: impl Iterator<Item = Result<ChunkRef>>,
+        stop: &dyn Fn() -> bool,
+    ) -> Result<ManifestBuilder> {
+        let mut whole = Sha256::new();
+        let mut manifest = ManifestBuilder::new();
+        for chunk in spans {
+            let chunk = chunk?;
+            if stop() {
+                return Err(StoreError::Interrupted);
+            }
+            lease.rely([&chunk.id]);
+            whole.update(&self.chunk(id, &chunk)?);
+            manifest.push(&chunk, self.inner.db.tmp())?;
+        }
+        let actual = FileId::from_bytes(whole.finalize().into());
+        if actual != *id {
+            return Err(StoreError::FileHashMismatch { expected: *id, actual });
+        }
+        Ok(manifest)
+    }
+
+    /// Puts a verified chunk in the place of a damaged one, with what is noted of it. Durable when
+    /// it returns.
+    pub(crate) fn replace_chunk(&self, verified: &VerifiedChunk) -> Result<()> {
+        let db = &self.inner.db;
+        let _stay = self.stay();
+        let lease = self.inner.chunks.leases().begin();
+        lease.rely([&verified.chunk().id]);
+        let mut batch = db.batch();
+        ChunkStore::put(&mut batch, verified);
+        db.commit(batch, Durability::Synced)
+    }
+
+    /// Puts a list of chunks, which are all stored, in the place of a file's damaged one, after
+    /// hashing the whole of it. Rights stay as they are.
+    ///
+    /// # Errors
+    /// [`StoreError::FileHashMismatch`] when they are another file; then nothing is changed.
+    pub(crate) fn replace_manifest(
+        &self,
+        id: &FileId,
+        spans: impl Iterator<Item = Result<ChunkRef>>,
+        stop: &dyn Fn() -> bool,
+    ) -> Result<()> {
+        let db = &self.inner.db;
+        let _stay = self.stay();
+        let lease = self.inner.chunks.leases().begin();
+        lease.rely_on_file(id);
+        let (head, segments) = self.hash_whole(id, &lease, spans, stop)?.finish()?;
+        for (index, row) in (0u32..).zip(segments) {
+            let mut batch = db.batch();
+            put_segment(&mut batch, id, index, &row?);
+            db.commit(batch, Durability::Logged)?;
+        }
+        let mut batch = db.batch();
+        batch.put(Family::File, id.as_bytes(), &head.encode());
+        db.commit(batch, Durability::Synced)?;
+        self.forget_manifest(id);
+        Ok(())
     }
 }

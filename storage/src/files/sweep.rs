@@ -86,6 +86,19 @@ impl FileStore {
         Ok(gone)
     }
 
+    /// Forgets what is cached of a file's manifest, whose rows are others now.
+    pub(super) fn forget_manifest(&self, file: &FileId) {
+        let inner = &*self.inner;
+        inner.gone.fetch_add(1, Ordering::AcqRel);
+        inner.heads.lock().pop(file);
+        let mut segments = inner.segments.lock();
+        let stale: Vec<_> =
+            segments.iter().map(|(key, _)| *key).filter(|key| key.0 == *file).collect();
+        for key in stale {
+            segments.pop(&key);
+        }
+    }
+
     /// The repositories that have a right to a file, ascending.
     pub(crate) fn holders(&self, file: &FileId) -> Result<Vec<RepoId>> {
         let mut holders = Vec::new();

@@ -15,14 +15,14 @@ const UNSORTED_MAX: usize = 4 << 20;
 
 /// A set that is filled first and asked afterwards.
 #[derive(Default)]
-pub(super) struct ShortSet {
+pub(crate) struct ShortSet {
     sorted: Vec<u64>,
     unsorted: Vec<u64>,
 }
 
 impl ShortSet {
     /// Adds an id.
-    pub(super) fn add(&mut self, id: u64) {
+    pub(crate) fn add(&mut self, id: u64) {
         if self.unsorted.is_empty() && self.sorted.last().is_none_or(|last| *last < id) {
             self.sorted.push(id);
             return;
@@ -34,7 +34,7 @@ impl ShortSet {
     }
 
     /// Ends the filling.
-    pub(super) fn finish(mut self) -> Self {
+    pub(crate) fn finish(mut self) -> Self {
         self.sort();
         self.unsorted = Vec::new();
         self
@@ -64,7 +64,7 @@ impl ShortSet {
     }
 
     /// Whether the id is in the set.
-    pub(super) fn has(&self, id: u64) -> bool {
+    pub(crate) fn has(&self, id: u64) -> bool {
         self.sorted.binary_search(&id).is_ok()
     }
 

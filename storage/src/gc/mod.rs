@@ -67,8 +67,9 @@ mod space;
 #[cfg(feature = "synthetic")]
 mod synthetic;
 #[cfg(test)]
-mod tests;
+pub(crate) mod tests;
 
+pub(crate) use ids::ShortSet;
 #[cfg(feature = "synthetic")]
 pub use synthetic::Synthetic;
 

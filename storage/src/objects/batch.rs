@@ -25,7 +25,7 @@ const BATCH_LEN_MAX: usize = BATCH_LEN + (2 << 20);
 /// As [`BATCH_LEN_MAX`], in rows.
 const BATCH_COUNT_MAX: usize = BATCH_COUNT + 1;
 /// A longer object is resolved by itself: at most 250 versions of one chain are held.
-const OBJECT_LEN_MAX: u64 = 128 << 10;
+pub(crate) const OBJECT_LEN_MAX: u64 = 128 << 10;
 
 /// An object as it is handed out.
 pub(crate) struct Seen<'a, T> {

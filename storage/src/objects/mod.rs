@@ -45,6 +45,7 @@ use crate::id::{FileId, ObjectId, RepoId};
 use crate::object::pointer::POINTER_LEN_MAX;
 use crate::object::{Object, ObjectHeader, ObjectKind, hash_object};
 use crate::read::{ObjectStat, Pointer};
+pub(crate) use batch::OBJECT_LEN_MAX as BATCHED_LEN_MAX;
 use cache::BaseCache;
 #[cfg(test)]
 pub(crate) use delta::tests::{deflate as deflate_for_tests, deltas as delta_for_tests};
@@ -59,6 +60,7 @@ use row::Row;
 pub(crate) use send::kept::KeptPacks;
 pub use send::{SendOptions, SendReport};
 use stream::BlobStreams;
+pub(crate) use stream::STREAM_LEN_MIN;
 
 /// Keys looked up in one go.
 const LOOKUP_COUNT: usize = 1_024;
@@ -158,6 +160,15 @@ impl ObjectStore {
             });
         }
         Ok(Some(object))
+    }
+
+    /// As [`Self::read`], from the rows alone, whatever is cached.
+    ///
+    /// # Errors
+    /// As [`Self::read`].
+    pub(crate) fn read_afresh(&self, id: &ObjectId) -> Result<Option<Object>> {
+        let found = resolve::resolve(&*self.db, &BaseCache::new(0), id)?;
+        Ok(found.map(|(kind, data)| Object { kind, data }))
     }
 
     /// Reads from an object's content at `offset`; returns the bytes read, fewer than asked only at
@@ -311,7 +322,7 @@ fn may_be_pointer(stat: Option<ObjectStat>) -> bool {
 }
 
 /// `object_pointer`: the file's id, then its length.
-fn pointer_row(pointer: &Pointer) -> [u8; 40] {
+pub(crate) fn pointer_row(pointer: &Pointer) -> [u8; 40] {
     let mut row = [0; 40];
     row[..32].copy_from_slice(pointer.file.as_bytes());
     row[32..].copy_from_slice(&pointer.len.to_be_bytes());

@@ -27,34 +27,34 @@ use crate::repos::{Repo, Visibility};
 use crate::{NoProgress, StoreOptions};
 
 /// Nothing that was given up stays.
-pub(super) const NOW: GcOptions = GcOptions { grace_s: 0, dry_run: false };
+pub(crate) const NOW: GcOptions = GcOptions { grace_s: 0, dry_run: false };
 /// Content of the chunker's usual mean and more: a few chunks.
 const FILE_LEN: usize = 400_000;
 
 /// A store, and the repositories' names.
-pub(super) struct World {
-    pub(super) store: Store,
-    pub(super) path: PathBuf,
+pub(crate) struct World {
+    pub(crate) store: Store,
+    pub(crate) path: PathBuf,
     _dir: Option<TempDir>,
 }
 
 /// Objects that a push brings.
 #[derive(Clone, Default)]
-pub(super) struct Objects(pub(super) Vec<(ObjectKind, Vec<u8>)>);
+pub(crate) struct Objects(pub(crate) Vec<(ObjectKind, Vec<u8>)>);
 
 impl Objects {
-    pub(super) fn add(&mut self, kind: ObjectKind, data: Vec<u8>) -> ObjectId {
+    pub(crate) fn add(&mut self, kind: ObjectKind, data: Vec<u8>) -> ObjectId {
         let id = crate::object::hash_object(kind, &data).expect("no attack");
         self.0.push((kind, data));
         id
     }
 
-    pub(super) fn blob(&mut self, data: &[u8]) -> ObjectId {
+    pub(crate) fn blob(&mut self, data: &[u8]) -> ObjectId {
         self.add(ObjectKind::Blob, data.to_vec())
     }
 
     /// A directory of files with these names.
-    pub(super) fn tree(&mut self, entries: &[(&str, ObjectId)]) -> ObjectId {
+    pub(crate) fn tree(&mut self, entries: &[(&str, ObjectId)]) -> ObjectId {
         let mut data = Vec::new();
         for (name, id) in entries {
             data.extend_from_slice(format!("100644 {name}\0").as_bytes());
@@ -63,7 +63,7 @@ impl Objects {
         self.add(ObjectKind::Tree, data)
     }
 
-    pub(super) fn commit(&mut self, tree: ObjectId, parents: &[ObjectId]) -> ObjectId {
+    pub(crate) fn commit(&mut self, tree: ObjectId, parents: &[ObjectId]) -> ObjectId {
         let mut text = format!("tree {tree}\n");
         parents.iter().for_each(|parent| text += &format!("parent {parent}\n"));
         text += "author a <a@b> 1 +0000\ncommitter a <a@b> 1 +0000\n\nm\n";
@@ -71,20 +71,20 @@ impl Objects {
     }
 
     /// A commit with one file of this content.
-    pub(super) fn simple(&mut self, content: &[u8], parents: &[ObjectId]) -> ObjectId {
+    pub(crate) fn simple(&mut self, content: &[u8], parents: &[ObjectId]) -> ObjectId {
         let blob = self.blob(content);
         let tree = self.tree(&[("file", blob)]);
         self.commit(tree, parents)
     }
 
-    pub(super) fn ids(&self) -> Vec<ObjectId> {
+    pub(crate) fn ids(&self) -> Vec<ObjectId> {
         let id = |(kind, data): &(ObjectKind, Vec<u8>)| {
             crate::object::hash_object(*kind, data).expect("no attack")
         };
         self.0.iter().map(id).collect()
     }
 
-    pub(super) fn pack(&self) -> Vec<u8> {
+    pub(crate) fn pack(&self) -> Vec<u8> {
         let mut pack = PackBuilder::new();
         for (kind, data) in &self.0 {
             pack.object(*kind, data);
@@ -93,12 +93,12 @@ impl Objects {
     }
 }
 
-pub(super) fn name(text: &str) -> crate::RepoName {
+pub(crate) fn name(text: &str) -> crate::RepoName {
     crate::RepoName::new(text).expect("a good name")
 }
 
 impl World {
-    pub(super) fn new() -> Self {
+    pub(crate) fn new() -> Self {
         let dir = tempfile::tempdir().expect("a directory");
         let path = dir.path().join("s");
         let store = Store::create(&path, &StoreOptions::default()).expect("made");
@@ -106,7 +106,7 @@ impl World {
     }
 
     /// The store as a crash at this moment would leave it, opened.
-    pub(super) fn crashed(&self) -> Self {
+    pub(crate) fn crashed(&self) -> Self {
         let dir = tempfile::tempdir().expect("a directory");
         let path = dir.path().join("s");
         copy(&self.path, &path);
@@ -114,16 +114,16 @@ impl World {
         Self { store, path, _dir: Some(dir) }
     }
 
-    pub(super) fn repo(&self, text: &str) -> Repo {
+    pub(crate) fn repo(&self, text: &str) -> Repo {
         self.store.repos().create(&name(text), Visibility::Private).expect("made")
     }
 
     /// Takes a pack in as a push does, up to where references would change.
-    pub(super) fn bring(&self, repo: RepoId, pack: &[u8]) -> Result<IngestReport> {
+    pub(crate) fn bring(&self, repo: RepoId, pack: &[u8]) -> Result<IngestReport> {
         self.prepared(repo, pack)?.commit()
     }
 
-    pub(super) fn prepared<'a>(
+    pub(crate) fn prepared<'a>(
         &'a self,
         repo: RepoId,
         mut pack: &[u8],
@@ -135,20 +135,20 @@ impl World {
         Ok(prepared)
     }
 
-    pub(super) fn set(&self, repo: RepoId, branch: &str, to: Option<ObjectId>) -> Result<()> {
+    pub(crate) fn set(&self, repo: RepoId, branch: &str, to: Option<ObjectId>) -> Result<()> {
         let name = RefName::new(format!("refs/heads/{branch}").as_bytes()).expect("a good name");
         let new = to.map(RefTarget::Direct);
         let edit = RefEdit { name, expect: Expect::Any, new };
         self.store.refs().apply(repo, &RefTransaction { edits: vec![edit] })
     }
 
-    pub(super) fn push(&self, repo: RepoId, objects: &Objects, branch: &str, tip: ObjectId) {
+    pub(crate) fn push(&self, repo: RepoId, objects: &Objects, branch: &str, tip: ObjectId) {
         let _report = self.bring(repo, &objects.pack()).expect("taken");
         self.set(repo, branch, Some(tip)).expect("set");
     }
 
     /// Uploads a file as a push does, and gives its pointer's text.
-    pub(super) fn upload(&self, repo: RepoId, seed: u64) -> (FileId, Vec<u8>) {
+    pub(crate) fn upload(&self, repo: RepoId, seed: u64) -> (FileId, Vec<u8>) {
         let content = noise(seed, FILE_LEN);
         let file = file_id(&content);
         let pointer = Pointer { file, len: content.len() as u64 };
@@ -158,7 +158,7 @@ impl World {
     }
 
     /// A branch with a file: uploaded, pushed.
-    pub(super) fn push_file(&self, repo: RepoId, seed: u64, branch: &str) -> (FileId, Objects) {
+    pub(crate) fn push_file(&self, repo: RepoId, seed: u64, branch: &str) -> (FileId, Objects) {
         let (file, text) = self.upload(repo, seed);
         let mut objects = Objects::default();
         let tip = objects.simple(&text, &[]);
@@ -170,14 +170,14 @@ impl World {
         (file, objects)
     }
 
-    pub(super) fn gc(&self) -> GcReport {
+    pub(crate) fn gc(&self) -> GcReport {
         let report = self.store.gc(&NOW, &NoProgress).expect("collected");
         self.check();
         report
     }
 
     /// Runs gc; at the `turn`-th time that it is at the point, `then` is done.
-    pub(super) fn gc_with(&self, point: Point, then: impl FnMut()) -> GcReport {
+    pub(crate) fn gc_with(&self, point: Point, then: impl FnMut()) -> GcReport {
         let then = RefCell::new((Some(()), then));
         let watch = |at: Point| {
             let mut then = then.borrow_mut();
@@ -191,26 +191,26 @@ impl World {
         report
     }
 
-    pub(super) fn has_rows(&self, ids: &[ObjectId]) -> Vec<bool> {
+    pub(crate) fn has_rows(&self, ids: &[ObjectId]) -> Vec<bool> {
         let stored = self.store.objects().kinds(ids).expect("read");
         stored.iter().map(Option::is_some).collect()
     }
 
-    pub(super) fn has_all(&self, ids: &[ObjectId]) -> bool {
+    pub(crate) fn has_all(&self, ids: &[ObjectId]) -> bool {
         self.has_rows(ids).iter().all(|stored| *stored)
     }
 
-    pub(super) fn has_none(&self, ids: &[ObjectId]) -> bool {
+    pub(crate) fn has_none(&self, ids: &[ObjectId]) -> bool {
         self.has_rows(ids).iter().all(|stored| !*stored)
     }
 
-    pub(super) fn count(&self, family: Family) -> usize {
+    pub(crate) fn count(&self, family: Family) -> usize {
         let rows: Result<Vec<_>> = self.store.db().scan(family, &[]).collect();
         rows.expect("read").len()
     }
 
     /// Checks everything that must hold at any time.
-    pub(super) fn check(&self) {
+    pub(crate) fn check(&self) {
         let db = self.store.db();
         let mut rows = BTreeMap::new();
         for row in db.scan(Family::Object, &[]) {
@@ -267,7 +267,7 @@ impl World {
     }
 
     /// What the references reach is there.
-    pub(super) fn check_repo_refs(&self, repo: RepoId) {
+    pub(crate) fn check_repo_refs(&self, repo: RepoId) {
         let mut tips: Vec<ObjectId> = Vec::new();
         for (_, target) in self.store.refs().list(repo, b"").expect("listed") {
             if let RefTarget::Direct(id) = target {
@@ -303,12 +303,12 @@ impl World {
     }
 }
 
-pub(super) fn file_id(content: &[u8]) -> FileId {
+pub(crate) fn file_id(content: &[u8]) -> FileId {
     use sha2::Digest;
     FileId::from_bytes(sha2::Sha256::digest(content).into())
 }
 
-pub(super) fn pointer_text(file: &FileId) -> Vec<u8> {
+pub(crate) fn pointer_text(file: &FileId) -> Vec<u8> {
     let version = "version https://git-lfs.github.com/spec/v1";
     format!("{version}\noid sha256:{file}\nsize {FILE_LEN}\n").into_bytes()
 }
