@@ -129,6 +129,8 @@ impl ToErrno for StoreError {
             // No read of an open store ends so; were one to, the reader could do nothing about it.
             Self::NotAStore { .. }
             | Self::StoreExists { .. }
+            | Self::NotABackup { .. }
+            | Self::DamagedBackup { .. }
             | Self::Held { .. }
             | Self::FormatNewer { .. }
             | Self::DiskFull { .. }

@@ -106,6 +106,13 @@ fn of_store(error: &StoreError) -> Exit {
         StoreError::StoreExists { .. } => {
             Some("it can be used as it is; or name another".to_owned())
         }
+        StoreError::NotABackup { .. } => Some(
+            "'mega-store backup create DIR' makes one in a directory that is absent or empty"
+                .to_owned(),
+        ),
+        StoreError::DamagedBackup { .. } => {
+            Some("'mega-store backup list DIR' shows others; --number takes one of them".to_owned())
+        }
         StoreError::Held { .. } => Some("wait until it has ended, then try again".to_owned()),
         StoreError::FormatNewer { .. } => Some("use the newer mega-store that made it".to_owned()),
         StoreError::DiskFull { .. } => {

@@ -5,6 +5,7 @@
 //! is shown. A request is done by the process that has the store open, by this one when there is
 //! none: see `reach`.
 
+mod backup;
 mod cache;
 mod cat;
 mod completions;
@@ -141,6 +142,8 @@ enum Verb {
     Gc(gc::Args),
     Fsck(fsck::Args),
     Verify(verify::Args),
+    #[command(subcommand)]
+    Backup(backup::Verb),
     LfsAgent(lfs_agent::Args),
     #[command(hide = true)]
     GitRemote(git_remote::Args),
@@ -206,6 +209,7 @@ fn run(cli: &Cli, location: &StoreLocation, terminal: &Terminal) -> Exit {
         Verb::Gc(args) => reach::perform(&context, args.request()),
         Verb::Fsck(args) => reach::perform(&context, args.request()),
         Verb::Verify(args) => reach::perform(&context, args.request()),
+        Verb::Backup(verb) => backup::run(verb, &context),
         Verb::Debug(verb) => match verb.request() {
             Ok(request) => reach::perform(&context, request),
             Err(error) => Exit {

@@ -169,6 +169,7 @@ fn perform_here(context: &Context<'_>, node: Node, call: &Call) -> Exit {
             | Request::Gc { .. }
             | Request::Fsck { .. }
             | Request::Verify(_)
+            | Request::Backup { .. }
     );
     let node = Arc::new(node);
     // Git ends it, not a signal.

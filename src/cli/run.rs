@@ -6,7 +6,7 @@ use std::panic::{AssertUnwindSafe, catch_unwind};
 use super::exit;
 use super::output::{Done, Output};
 use super::{
-    BUG, cache, cat, debug, discover, export, file, fsck, gc, import, ls, mount, peer,
+    BUG, backup, cache, cat, debug, discover, export, file, fsck, gc, import, ls, mount, peer,
     peer_stream, pin, prefetch, repo, stats, status, token, unmount, verify,
 };
 use crate::control::{Call, Exit, Reply, RepoCall, Request};
@@ -33,7 +33,7 @@ pub(super) fn answer(node: &Node, holder: Holder, call: &Call, reply: &dyn Reply
 }
 
 /// Does something, and says how it ended.
-fn exit_of(action: impl FnOnce() -> Result<Done, NodeError>) -> Exit {
+pub(super) fn exit_of(action: impl FnOnce() -> Result<Done, NodeError>) -> Exit {
     match catch_unwind(AssertUnwindSafe(action)) {
         Ok(Ok(Done::Whole)) => Exit::default(),
         Ok(Ok(Done::Partly { error, hint })) => {
@@ -105,6 +105,7 @@ fn run(node: &Node, holder: Holder, call: &Call, out: &Output<'_>) -> Result<Don
         Request::Gc { dry_run, grace_s } => gc::answer(node, *dry_run, *grace_s, out),
         Request::Fsck { repo } => fsck::answer(node, repo.as_deref(), out),
         Request::Verify(call) => verify::answer(node, call, git(), out),
+        Request::Backup { dir } => backup::answer(node, dir, out),
         Request::Status => status::answer(node, holder, out),
         Request::Stats { repo } => stats::answer(node, repo.as_deref(), out),
         Request::CatObject { id } => debug::answer_cat(node, id, out),

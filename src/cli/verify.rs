@@ -36,6 +36,7 @@ Examples:
   mega-store verify --rate 50 --for 30m       from cron: a part every night
   mega-store verify --repair --from https://HOST/team/model.git
   mega-store verify --repair --from ~/src/model    git objects from a clone
+  mega-store verify --repair --from /backup        from the newest backup
 
 With --json one object: damages [{kind, id, reason, uses [{repo, at, path}], mended, source, why}],
 more, objects, files, chunks, rows, bytes, resumed, whole. kind is object, pointer, chunk, file,
@@ -50,7 +51,8 @@ pub(super) struct Args {
     /// Put sound copies in the place of what is damaged
     #[arg(long)]
     repair: bool,
-    /// Where sound copies may be: a repository of another mega-store, or any that git can fetch
+    /// Where sound copies may be: a repository of another mega-store, any that git can fetch, or a
+    /// directory of backups
     #[arg(long, value_name = "URL|DIR", requires = "repair")]
     from: Option<OsString>,
 }

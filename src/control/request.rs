@@ -92,6 +92,11 @@ pub enum Request {
     },
     /// Hashes everything again.
     Verify(VerifyCall),
+    /// Keeps the store a second time.
+    Backup {
+        /// Absolute path of a directory of backups.
+        dir: OsText,
+    },
     /// Who has the store open, its mounts, its size.
     Status,
     /// Numbers of the store, or of one repository.

@@ -49,6 +49,8 @@ impl From<StoreError> for HttpError {
             | StoreError::StoreExists { .. }
             | StoreError::Held { .. }
             | StoreError::FormatNewer { .. }
+            | StoreError::NotABackup { .. }
+            | StoreError::DamagedBackup { .. }
             | StoreError::Io { .. }
             | StoreError::Db { .. }
             | StoreError::DamagedRow { .. }

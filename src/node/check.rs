@@ -2,12 +2,12 @@
 //! has its source; for others one is given.
 
 use std::io::Read;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
 use mega_storage::{
-    DamagedThing, MendSource, NoProgress, ObjectHeader, ObjectId, ObjectSource,
-    ObjectWant, Progress, SourceError, SourceResult, Sources,
+    Backups, DamagedThing, MendSource, NoProgress, ObjectHeader, ObjectId, ObjectSource,
+    ObjectWant, OpenBackup, Progress, SourceError, SourceResult, Sources, StoreSource,
     VerifyOptions, VerifyReport,
 };
 use parking_lot::Mutex;
@@ -21,8 +21,8 @@ use crate::http::client::{HttpSource, RemoteUrl};
 /// How to mend.
 #[derive(Clone, Debug)]
 pub struct MendRequest {
-    /// Where else sound copies may be: a repository of another mega-store, or one that git can
-    /// fetch. An absolute path or a URL.
+    /// Where else sound copies may be: a repository of another mega-store, one that git can fetch,
+    /// or a directory of backups. An absolute path or a URL.
     pub from: Option<String>,
     /// Git in the environment of whoever asked.
     pub git: Git,
@@ -46,7 +46,7 @@ pub fn verify(
         return Ok(report);
     };
     let (mut sources, _open) = own_sources(node, &report, &mend.git)?;
-    sources.extend(given);
+    sources.extend(given.iter().map(|given| given.source.clone()));
     node.store().mend(&mut report, &sources, progress)?;
     Ok(report)
 }
@@ -90,11 +90,28 @@ fn own_sources(
     Ok((sources, open))
 }
 
+/// A source that was given, and what keeps it open.
+struct Given {
+    source: MendSource,
+    _backup: Option<(OpenBackup, Backups)>,
+}
+
 /// What `from` names.
-fn given_source(node: &Node, mend: &MendRequest) -> Result<Option<MendSource>, NodeError> {
+fn given_source(node: &Node, mend: &MendRequest) -> Result<Option<Given>, NodeError> {
     let Some(from) = &mend.from else { return Ok(None) };
     let name = git::redact(from);
     let mut sources = Sources::default();
+    if Backups::is_one(Path::new(from)) {
+        let backups = Backups::open(Path::new(from), false)?;
+        let open = backups.open_as_store(None)?;
+        let store = Arc::new(StoreSource::new(open.store.clone(), name.clone()));
+        sources.objects.push(store.clone());
+        sources.chunks.push(store);
+        return Ok(Some(Given {
+            source: MendSource { name, repo: None, sources },
+            _backup: Some((open, backups)),
+        }));
+    }
     if let Ok(url) = RemoteUrl::parse(from) {
         let server = HttpSource::new(&url, &mend.git).map_err(|error| NodeError::Remote {
             url: url.as_shown(),
@@ -112,7 +129,8 @@ fn given_source(node: &Node, mend: &MendRequest) -> Result<Option<MendSource>, N
         tmp: node.store().tmp().to_owned(),
         open: Mutex::new(None),
     }));
-    Ok(Some(MendSource { name, repo: None, sources }))
+    let source = MendSource { name, repo: None, sources };
+    Ok(Some(Given { source, _backup: None }))
 }
 
 /// A repository that git can read, as a source of objects. One behind a URL is fetched whole, the

@@ -79,6 +79,20 @@ pub enum StoreError {
         /// The newest format that this program knows.
         supported: u32,
     },
+    /// There are no backups in the directory.
+    #[error("{path} has no backups of a store")]
+    NotABackup {
+        /// Where they were looked for.
+        path: PathBuf,
+    },
+    /// A backup is not what was written.
+    #[error("the backup's {path}: {reason}")]
+    DamagedBackup {
+        /// What is damaged.
+        path: PathBuf,
+        /// How.
+        reason: String,
+    },
     /// The operating system refused.
     #[error("{action}: {source}")]
     Io {

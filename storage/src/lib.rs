@@ -7,6 +7,7 @@
 #![forbid(unsafe_code)]
 #![warn(missing_docs)]
 
+mod backup;
 mod check;
 mod chunk;
 mod chunks;
@@ -46,6 +47,7 @@ mod tokens;
 mod view;
 mod walk;
 
+pub use backup::{BackupDamage, BackupInfo, BackupReport, Backups, OpenBackup};
 pub use check::{
     Damage, DamagedThing, Finding, FsckReport, Mend, MendSource, Stands, StoreSource, Use,
     VerifyOptions, VerifyReport, What,

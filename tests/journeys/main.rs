@@ -4,6 +4,7 @@
 //! What a test needs and the machine has not (FUSE, root) is skipped loudly, and never when `CI` is
 //! set.
 
+mod backup;
 mod bundle;
 mod cli;
 mod clients;

@@ -5,6 +5,7 @@
 //! [`Db::ingest`] after the sorted file and its directory are. Invariant: every change of objects
 //! or references is made while holding the guard of [`Db::commit_lock`], one for the whole store.
 
+mod checkpoint;
 mod drafts;
 mod family;
 pub(crate) mod keys;
@@ -15,7 +16,7 @@ use std::path::{Path, PathBuf};
 use std::sync::OnceLock;
 use std::sync::atomic::{AtomicU64, Ordering};
 
-use parking_lot::{Mutex, MutexGuard};
+use parking_lot::{Mutex, MutexGuard, RwLock};
 use rocksdb::{
     BlockBasedOptions, Cache, ColumnFamily, ColumnFamilyDescriptor, DB, DBPinnableSlice, Direction,
     ErrorKind, FlushOptions, IteratorMode, Options, ReadOptions, WaitForCompactOptions, WriteBatch,
@@ -78,6 +79,8 @@ pub(crate) struct Db {
     inner: DB,
     tmp: PathBuf,
     commit: Mutex<()>,
+    /// Held for reading by each write, for writing where there must be none.
+    writes: RwLock<()>,
     generation: AtomicU64,
     swept: AtomicU64,
     leases: ObjectLeases,
@@ -138,6 +141,7 @@ impl Db {
             inner,
             tmp: tmp.to_owned(),
             commit: Mutex::new(()),
+            writes: RwLock::new(()),
             generation: AtomicU64::new(0),
             swept: AtomicU64::new(0),
             leases: ObjectLeases::default(),
@@ -306,7 +310,10 @@ impl Db {
             Durability::Logged => {}
             Durability::Unlogged => options.disable_wal(true),
         }
-        let written = self.inner.write_opt(batch.inner, &options);
+        let written = {
+            let _write = self.writes.read();
+            self.inner.write_opt(batch.inner, &options)
+        };
         if batch.has_refs {
             // Whatever came of it: one that failed may be in the log.
             let version = REFS_VERSION.fetch_add(1, Ordering::Relaxed);

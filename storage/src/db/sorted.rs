@@ -74,6 +74,7 @@ impl Db {
         for file in files {
             let mut options = IngestExternalFileOptions::default();
             options.set_move_files(true);
+            let _write = self.writes.read();
             self.inner
                 .ingest_external_file_cf_opts(self.handle(file.family), &options, vec![&file.path])
                 .map_err(|e| StoreError::db("taking in a sorted file", e))?;
