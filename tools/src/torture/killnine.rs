@@ -59,7 +59,7 @@ pub fn run(args: Args) -> Result<(), String> {
 }
 
 /// Makes `to` a copy of the store `from`, which no process has open.
-fn copy(from: &Subject, to: &Subject) -> Result<(), String> {
+pub(super) fn copy(from: &Subject, to: &Subject) -> Result<(), String> {
     if to.store.exists() {
         std::fs::remove_dir_all(&to.store).map_err(|e| format!("{}: {e}", to.store.display()))?;
     }

@@ -1,4 +1,5 @@
-//! Torture of the real program: killed, and its power cut, at random points of its work.
+//! Torture of the real program: killed, its power cut, its disk broken or full, at random points of
+//! its work.
 //!
 //! Each round starts from a store with work that was acknowledged, interrupts more work, and then
 //! demands: the store opens, what was acknowledged is whole, the interrupted work can be finished,
@@ -6,7 +7,10 @@
 //! server, which is killed the moment a client was told that its work is done. Seeds are printed;
 //! the same seed gives the same inputs and delays, the machine's own timing aside.
 
+pub mod diskfault;
 pub mod killnine;
+mod load;
+pub mod mixed;
 pub mod powercut;
 mod subject;
 
