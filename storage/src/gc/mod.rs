@@ -57,8 +57,8 @@
 //!   to be taken in.
 //! - I6 memory: eight bytes an id of what lives, of one repository or one family at a time.
 
-mod content;
-mod ids;
+pub(crate) mod content;
+pub(crate) mod ids;
 mod mark;
 mod members;
 mod repos;
