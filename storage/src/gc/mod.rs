@@ -267,6 +267,9 @@ impl Store {
                 None => {}
             }
         };
+        if !options.dry_run {
+            self.db().room().release();
+        }
         let mut run = Run {
             store: self,
             db: self.db(),
@@ -284,6 +287,7 @@ impl Store {
         run.rows()?;
         run.content()?;
         run.space()?;
+        self.db().room().restore();
         Ok(run.report)
     }
 }
