@@ -190,7 +190,8 @@ impl Store {
         &self.inner.path
     }
 
-    /// A directory for temporary files on the same filesystem, emptied at the next open.
+    /// A directory for temporary files on the same filesystem, emptied at the next open; the
+    /// system's own when the store is open to read.
     pub fn tmp(&self) -> &Path {
         self.inner.db.tmp()
     }
@@ -406,6 +407,11 @@ mod tests {
         ));
         drop(store);
         assert_eq!(files(), before);
+        // As a process leaves it that is killed while it opens the store.
+        fs::remove_dir(path.join("tmp")).expect("empty");
+        let store = Store::open_to_read(&path, &StoreOptions::default()).expect("opened");
+        assert!(store.tmp().is_dir(), "{}", store.tmp().display());
+        drop(store);
         let store = Store::open(&path, &StoreOptions::default()).expect("free again");
         assert!(store.repos().find(&name).expect("readable").is_some());
     }

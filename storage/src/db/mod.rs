@@ -80,6 +80,8 @@ static REFS_VERSION: AtomicU64 = AtomicU64::new(1);
 /// An open database.
 pub(crate) struct Db {
     inner: DB,
+    /// The store's directory.
+    dir: PathBuf,
     tmp: PathBuf,
     room: Room,
     /// What the disk said when it failed a write.
@@ -111,7 +113,8 @@ impl Db {
         mode: OpenMode,
         block_cache_len: usize,
     ) -> Result<Self> {
-        let room = Room::new(tmp.parent().unwrap_or(tmp));
+        let dir = tmp.parent().unwrap_or(tmp).to_owned();
+        let room = Room::new(&dir);
         if mode != OpenMode::Read {
             room.release();
         }
@@ -152,7 +155,8 @@ impl Db {
         }
         Ok(Self {
             inner,
-            tmp: tmp.to_owned(),
+            dir,
+            tmp: if mode == OpenMode::Read { std::env::temp_dir() } else { tmp.to_owned() },
             room,
             stopped: OnceLock::new(),
             commit: Mutex::new(()),
@@ -175,7 +179,13 @@ impl Db {
         self.inner.cf_handle(family.name()).expect("every family is opened in Db::open")
     }
 
-    /// The directory for temporary files, on the same filesystem as the database.
+    /// The store's directory, in which other rooms have files beside the database.
+    pub(crate) fn dir(&self) -> &Path {
+        &self.dir
+    }
+
+    /// The directory for temporary files, on the same filesystem as the database; the system's when
+    /// it is open to read, since then nothing of the store changes.
     pub(crate) fn tmp(&self) -> &Path {
         &self.tmp
     }
@@ -416,7 +426,7 @@ impl Db {
             return Ok(None);
         }
         let len = self.property(family, "rocksdb.live-blob-file-size")?;
-        let room = rustix::fs::statvfs(&self.tmp).map_or(0, |fs| fs.f_bavail * fs.f_frsize);
+        let room = rustix::fs::statvfs(&self.dir).map_or(0, |fs| fs.f_bavail * fs.f_frsize);
         let living = len - self.property(family, "rocksdb.live-blob-file-garbage-size")?.min(len);
         if room < living {
             return Ok(Some(format!(
