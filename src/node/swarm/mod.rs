@@ -33,6 +33,7 @@ pub(super) use lookup::resolve;
 pub(super) use peer_source::{PeerSource, bind, local_name};
 
 use super::{Node, NodeError};
+use crate::audit::Audit;
 use crate::http::Series;
 use crate::swarm::exchange::{
     BULK, ExchangeOptions, GIT, GIT_STREAMS_MAX, PeerStatus, Swarm, URGENT,
@@ -111,7 +112,7 @@ impl ValueCheck for RecordCheck {
 }
 
 impl NodeSwarm {
-    fn start(store: &Store, options: &SwarmOptions) -> Result<Self, NodeError> {
+    fn start(store: &Store, audit: &Arc<Audit>, options: &SwarmOptions) -> Result<Self, NodeError> {
         let identity = Arc::new(Identity::open_or_create(store.path())?);
         let book = Arc::new(StoreBook::new(store));
         let directory = Arc::new(RepoDirectory::new(store, &identity));
@@ -127,7 +128,7 @@ impl NodeSwarm {
         let used = NetUse { check: Arc::new(RecordCheck), accept: vec![URGENT, BULK, GIT] };
         let (net, events) = Net::start(identity.keypair(), net, used, runtime.handle())?;
         let answerer = Arc::new(Answerer::new(store, directory.clone()));
-        let git = PeerGit::new(store, &answerer, &book, net.waits());
+        let git = PeerGit::new(store, audit, &answerer, &book, net.waits());
         let exchange = ExchangeOptions {
             answerer: Some(answerer),
             git: Some(Arc::new(git)),
@@ -291,7 +292,7 @@ impl Node {
         if let Some(swarm) = started.as_ref() {
             return Ok(swarm.clone());
         }
-        let swarm = Arc::new(NodeSwarm::start(&self.store, options)?);
+        let swarm = Arc::new(NodeSwarm::start(&self.store, &self.audit, options)?);
         *started = Some(swarm.clone());
         Ok(swarm)
     }
