@@ -12,7 +12,7 @@ mod peer_source;
 mod tests;
 
 use std::sync::Arc;
-use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::time::Duration;
 
 use crossbeam_channel::{Sender, bounded};
@@ -71,6 +71,8 @@ pub struct NodeSwarm {
     serves: Arc<AtomicBool>,
     swarm: Swarm,
     listen_count: usize,
+    /// Bytes that upstreams gave.
+    upstream_len: Arc<AtomicU64>,
     /// What looks after followed repositories ends with it.
     upkeep: Option<Sender<()>>,
     /// What announces, and what looks after followed repositories.
@@ -168,6 +170,7 @@ impl NodeSwarm {
             serves,
             swarm,
             listen_count: options.net.listen.len(),
+            upstream_len: Arc::default(),
             upkeep: Some(upkeep),
             threads,
             runtime: Some(runtime),
@@ -216,6 +219,11 @@ impl NodeSwarm {
             gauge("swarm_peers", "Peers connected now.", connected as u64),
             gauge("swarm_repositories", "Repositories read from peers.", all.followed as u64),
             total("swarm_in_bytes_total", "Bytes of chunks from peers.", counts.good_len),
+            total(
+                "swarm_upstream_bytes_total",
+                "Bytes of packs and chunks from upstreams, in place of peers.",
+                self.upstream_len.load(Ordering::Relaxed),
+            ),
             total("swarm_wasted_bytes_total", "Bytes that came twice or too late.", wasted),
             total("swarm_out_bytes_total", "Bytes of content to peers.", sum(|p| p.sent_len)),
             total("swarm_chunks_verified_total", "Chunks that were right.", counts.good),

@@ -5,6 +5,7 @@ mod liar;
 mod lies;
 mod restart;
 mod stranger;
+mod upstream;
 
 use std::ops::ControlFlow;
 use std::time::Instant;
