@@ -58,12 +58,12 @@ impl Reading {
 }
 
 /// Has a peer asked by another.
-fn ask(reader: &Peer, asked: &Peer, rid: RepoKey) -> Following {
+pub(super) fn ask(reader: &Peer, asked: &Peer, rid: RepoKey) -> Following {
     let (id, addresses) = (asked.swarm.identity().peer_id(), asked.swarm.addresses(LONG));
     reader.swarm.exchange().follow(rid, vec![(id, addresses)], false)
 }
 
-fn bans(reader: &Peer, peer: PeerId) -> u32 {
+pub(super) fn bans(reader: &Peer, peer: PeerId) -> u32 {
     let (_, peers) = reader.swarm.exchange().status();
     peers.iter().find(|row| row.peer == peer).map_or(0, |row| row.bans)
 }
