@@ -96,7 +96,7 @@ impl Carrier for StoreRemote {
         let file = id.parse().expect("an id");
         let (mut request, mut answer) = (Vec::new(), Vec::new());
         write_request(&mut request, route, &file, &body).expect("written");
-        serve(&self.context(), &mut &request[..], &mut answer)
+        serve(&self.context(), &mut &request[..], &mut answer, &|_| {})
             .map_err(|error| network(&error.to_string()))?;
         if cut.is_some() {
             let half = if self.left.load(Ordering::Relaxed) == -1 { answer.len() / 2 } else { 2 };
