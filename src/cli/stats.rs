@@ -60,7 +60,7 @@ fn of_repo(node: &Node, name: &RepoName, out: &Output<'_>) -> Result<(), NodeErr
         json.insert("lfs_missing".to_owned(), missing.len().into());
         return out.json(&serde_json::Value::from(json));
     }
-    out.line(format_args!("refs          {}", count(refs as u64, "ref")))?;
+    out.line(format_args!("refs          {refs}"))?;
     in_words(&stats, logical, out)?;
     out.line(format_args!("missing       {}", count(missing.len() as u64, "LFS file")))
 }
