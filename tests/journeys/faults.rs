@@ -1,7 +1,7 @@
 //! Disks that fail: a write that the disk refuses, no room left, a medium that cannot be written.
 
 use std::fs;
-use std::path::Path;
+use std::path::{Path, PathBuf};
 
 use crate::support::client::git;
 use crate::support::repos::{self, assert_same, weights};
@@ -31,8 +31,13 @@ int fsync(int fd) {
 }
 "#;
 
-fn mount(world: &World, disk: &Path, options: &str) {
-    world.sh(&format!("mount -t tmpfs -o {options} tmpfs {}", disk.display()));
+/// A world whose store is on a disk of its own.
+fn on_a_disk() -> (World, PathBuf) {
+    let world = World::new();
+    let disk = world.make("store");
+    world.sh(&format!("mount -t tmpfs -o size=256m tmpfs {}", disk.display()));
+    world.ok(&["init"]);
+    (world, disk)
 }
 
 #[test]
@@ -78,10 +83,7 @@ fn a_full_disk_is_read_from_and_emptied_by_gc() {
     if !is_root() {
         return;
     }
-    let world = World::new();
-    let disk = world.make("store");
-    mount(&world, &disk, "size=256m");
-    world.ok(&["init"]);
+    let (world, disk) = on_a_disk();
     world.sh("git init -q work && cd work && git lfs install --local >&2 && \
         git lfs track '*.bin' >&2");
     fs::write(world.path("work/w.bin"), Numbers(1).bytes(40 << 20)).expect("written");
@@ -130,10 +132,7 @@ fn a_store_is_read_from_a_medium_that_cannot_be_written() {
     if !is_root() {
         return;
     }
-    let world = World::new();
-    let disk = world.make("store");
-    mount(&world, &disk, "size=256m");
-    world.ok(&["init"]);
+    let (world, disk) = on_a_disk();
     weights(&world, "model");
     world.ok(&["import", "model"]);
     world.sh(&format!("mount -o remount,ro {}", disk.display()));

@@ -16,24 +16,24 @@ const KINDS: [&str; 3] = ["sync", "write", "full"];
 
 /// The library that makes the disk fail, and the file in which it counts.
 struct Fault {
-    library: PathBuf,
+    preloaded: PathBuf,
     counter: PathBuf,
 }
 
 impl Fault {
     fn build(folder: &Path) -> Result<Self, String> {
-        let (source, library) = (folder.join("fault.c"), folder.join("fault.so"));
+        let (source, preloaded) = (folder.join("fault.c"), folder.join("fault.so"));
         fs::write(&source, SOURCE).map_err(|e| format!("{}: {e}", source.display()))?;
         let compile = ["-shared", "-fPIC", "-O1", "-o"];
-        text(Command::new("cc").args(compile).args([&library, &source]).arg("-ldl"))?;
-        Ok(Self { library, counter: folder.join("fault.count") })
+        text(Command::new("cc").args(compile).args([&preloaded, &source]).arg("-ldl"))?;
+        Ok(Self { preloaded, counter: folder.join("fault.count") })
     }
 
     /// What makes the call of this number fail; 0: none, they are only counted.
     fn env(&self, store: &Path, kind: &str, at: u64, lasts: bool) -> Result<Env, String> {
         fs::write(&self.counter, [0; 8]).map_err(|e| format!("{}: {e}", self.counter.display()))?;
         let mut env = vec![
-            ("LD_PRELOAD", self.library.clone().into_os_string()),
+            ("LD_PRELOAD", self.preloaded.clone().into_os_string()),
             ("FAULT_UNDER", store.as_os_str().to_owned()),
             ("FAULT_COUNTER", self.counter.clone().into_os_string()),
             ("FAULT_KIND", kind.into()),
@@ -62,11 +62,7 @@ pub fn run(args: Args) -> Result<(), String> {
     let fault = Fault::build(&plan.folder)?;
     let work = make_work(&plan.folder, 2, plan.object_count, plan.seed)?;
     let (before, interrupted) = work.split_at(2);
-    let first = Subject::new(&plan.program, &plan.folder.join("first"), plan.serves);
-    first.init()?;
-    for piece in before {
-        first.finish(piece)?;
-    }
+    let first = plan.begun(before)?;
     let mut random = Random::labelled(plan.seed, "diskfault");
     let mut counts = [0u64; 3];
     for round in 0..plan.rounds {

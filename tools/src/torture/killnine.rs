@@ -19,11 +19,7 @@ pub fn run(args: Args) -> Result<(), String> {
     adopt_orphans();
     let work = make_work(&plan.folder, 2, plan.object_count, plan.seed)?;
     let (before, interrupted) = work.split_at(2);
-    let first = Subject::new(&plan.program, &plan.folder.join("first"), plan.serves);
-    first.init()?;
-    for piece in before {
-        first.finish(piece)?;
-    }
+    let first = plan.begun(before)?;
     let mut random = Random::labelled(plan.seed, "killnine");
     let mut unfinished_count = 0;
     for round in 0..plan.rounds {

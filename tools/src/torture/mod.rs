@@ -18,6 +18,7 @@ use std::path::{Path, PathBuf};
 use std::sync::mpsc;
 use std::time::Duration;
 
+use self::subject::{Subject, Work};
 use crate::args::Args;
 
 /// What both tortures take from the command line.
@@ -49,6 +50,16 @@ impl Plan {
         std::fs::create_dir_all(&folder).map_err(|e| format!("{}: {e}", folder.display()))?;
         println!("{name}: {rounds} rounds, seed {seed}, in {}", folder.display());
         Ok(Self { program, rounds, seed, folder, object_count, serves })
+    }
+
+    /// A store in which this work has been acknowledged.
+    fn begun(&self, before: &[Work]) -> Result<Subject, String> {
+        let first = Subject::new(&self.program, &self.folder.join("first"), self.serves);
+        first.init()?;
+        for piece in before {
+            first.finish(piece)?;
+        }
+        Ok(first)
     }
 
     /// Takes the folder away; after a failure it is left for whoever looks into it.
