@@ -43,7 +43,9 @@ impl Room {
     }
 
     fn with_reserve(dir: &Path, reserve_len: u64) -> Self {
-        let has_ballast = AtomicBool::new(ballast(dir).exists());
+        // One that a crash left while it was made holds less.
+        let is_whole = fs::metadata(ballast(dir)).is_ok_and(|meta| meta.len() >= reserve_len);
+        let has_ballast = AtomicBool::new(is_whole);
         let can_reserve = AtomicBool::new(true);
         Self {
             dir: dir.to_owned(),
@@ -126,7 +128,8 @@ mod tests {
         assert!(Room::with_reserve(dir.path(), 4096).check("x").is_ok());
         assert!(ballast(dir.path()).exists(), "made by the way");
         // Somebody else fills the disk: less than the reserve is left.
-        let full = Room::with_reserve(dir.path(), free.saturating_mul(2));
+        let mut full = Room::with_reserve(dir.path(), 4096);
+        full.reserve_len = free.saturating_mul(2);
         assert!(matches!(full.check("x"), Err(StoreError::DiskFull { action: "x" })));
         full.release();
         assert!(!ballast(dir.path()).exists(), "removals have it now");
@@ -138,6 +141,9 @@ mod tests {
         assert_eq!(fs::metadata(ballast(dir.path())).expect("is there").len(), 8192);
         again.release();
         assert!(ballast(dir.path()).exists(), "kept while there is room");
+        fs::write(ballast(dir.path()), "").expect("written");
+        Room::with_reserve(dir.path(), 8192).check("x").expect("there is room");
+        assert_eq!(fs::metadata(ballast(dir.path())).expect("is there").len(), 8192);
     }
 
     #[test]
