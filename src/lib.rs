@@ -12,6 +12,7 @@
 //!   swarm       chunks and objects from peers
 //! 1 config      where the store is
 //!   control     the socket to the process that has the store open
+//!   audit       the log of who wrote what
 //!   [mega_fuse] a revision as a directory, [mega_storage] the engine
 //! ```
 //!
@@ -20,6 +21,7 @@
 #![forbid(unsafe_code)]
 #![warn(missing_docs)]
 
+pub mod audit;
 pub mod cli;
 pub mod config;
 pub mod control;

@@ -134,6 +134,7 @@ impl ToErrno for StoreError {
             | Self::Held { .. }
             | Self::FormatNewer { .. }
             | Self::DiskFull { .. }
+            | Self::Stopped { .. }
             | Self::Pack(_)
             | Self::Name(_)
             | Self::NoRepo { .. }

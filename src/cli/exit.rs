@@ -118,6 +118,11 @@ fn of_store(error: &StoreError) -> Exit {
         StoreError::DiskFull { .. } => {
             Some("free some space and run the command again: what was stored is intact".to_owned())
         }
+        StoreError::Stopped { .. } => Some(
+            "look at the disk (dmesg), then start again what has the store open: what was \
+             acknowledged is intact"
+                .to_owned(),
+        ),
         StoreError::DamagedRow { .. } | StoreError::DamagedChunk { .. } => Some(
             "the disk returned other bytes than were written: import its source again".to_owned(),
         ),

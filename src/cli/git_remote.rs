@@ -8,7 +8,7 @@ use std::path::Path;
 use std::thread;
 
 use super::FAILED;
-use super::peer_stream::{Waiting, copy};
+use super::peer_stream::{Waiting, copy, perform};
 use super::reach::Context;
 use crate::control::{Exit, PeerService};
 
@@ -79,9 +79,10 @@ fn connect(context: &Context<'_>, url: &str, service: PeerService) -> Exit {
         Ok(waiting) => waiting,
         Err(error) => return failed(&error),
     };
+    let socket = waiting.socket();
     thread::scope(|scope| {
-        let copying = scope.spawn(|| between_git_and(&waiting));
-        let exit = waiting.perform(context, url, service);
+        let copying = scope.spawn(|| between_git_and(waiting));
+        let exit = perform(context, url, service, &socket);
         match copying.join() {
             Ok(Err(error)) if exit.code == super::OK => failed(&error),
             _ => exit,
@@ -90,7 +91,7 @@ fn connect(context: &Context<'_>, url: &str, service: PeerService) -> Exit {
 }
 
 /// Waits for the other process, then copies until the peer has said all.
-fn between_git_and(waiting: &Waiting) -> io::Result<()> {
+fn between_git_and(waiting: Waiting) -> io::Result<()> {
     let Some(stream) = waiting.accept()? else { return Ok(()) };
     let mut out = io::stdout();
     out.write_all(b"\n")?;

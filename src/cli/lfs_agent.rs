@@ -5,10 +5,9 @@ use std::ffi::OsString;
 use std::io;
 use std::os::unix::net::UnixStream;
 use std::path::{Path, PathBuf};
-use std::sync::Arc;
 use std::thread::{self, Scope};
 
-use super::peer_stream::Waiting;
+use super::peer_stream::{Waiting, perform};
 use super::reach::Context;
 use super::{FAILED, USAGE, exit};
 use crate::control::{Exit, PeerService, Reply};
@@ -149,9 +148,10 @@ fn open_stream<'scope>(
     context: &'scope Context<'_>,
     url: &str,
 ) -> io::Result<UnixStream> {
-    let waiting = Arc::new(Waiting::new()?);
-    let (waits, url) = (waiting.clone(), url.to_owned());
-    let performing = scope.spawn(move || waits.perform(context, &url, PeerService::Lfs));
+    let waiting = Waiting::new()?;
+    let (socket, url) = (waiting.socket(), url.to_owned());
+    let performing = scope.spawn(move || perform(context, &url, PeerService::Lfs, &socket));
+    // Where this fails its socket goes, so that the other thread ends and its scope with it.
     if let Some(stream) = waiting.accept()? {
         return Ok(stream);
     }

@@ -43,6 +43,13 @@ const LOG_LEN_MAX: u64 = 16 << 20;
 /// verified and kept, in a repository of this store that is named after host and path, or peer and
 /// name.
 ///
+/// With --upstream a repository at a peer is read from a mega-store server too: what no peer has
+/// answered within 0.3 seconds is asked of the server as well, and at once while no peer is there.
+/// Bytes are verified as ever; what has no hash (branches, sizes, lists of chunks) the server is
+/// believed as if the repository were mounted from it, and no peer is told of it. It is the setting
+/// swarm.upstream ('mega-store repo config'), kept without password; while the repository is
+/// mounted somewhere else, that goes on as it began.
+///
 /// With --plain the kernel reads large LFS files at the speed of a plain file: those of 16 MiB and
 /// more that are opened get a copy in cache/plain of the store, made and verified in the
 /// background, and the next opening that finds the file closed reads it without this program. The
@@ -61,11 +68,13 @@ Examples:
   mega-store mount model@HEAD~2 /mnt/old --foreground    until Ctrl-C
   mega-store mount https://host/team/model.git@v1.0 /mnt/model
   mega-store mount p2p://12D3KooW.../repo/team/model /mnt/model
+  mega-store mount p2p://12D3KooW.../repo/model /mnt/model --upstream https://host/model.git
   mega-store mount model /mnt/model --plain 40g
 
 With --json one object: repo, revision, commit, dir, lfs, allow_other, requests, origin, resident,
-fetched {requests, packs, pack_bytes, chunks, chunk_bytes, wrong, failed, rate}, plain {limit,
-copies, bytes, written, removed, opened}: the plain copies, of all mounts of the store.")]
+fetched {requests, packs, pack_bytes, chunks, chunk_bytes, wrong, failed, rate}, upstream {url,
+bytes}, plain {limit, copies, bytes, written, removed, opened}: the plain copies, of all mounts of
+the store.")]
 pub(super) struct Args {
     /// A repository here, on a server (http(s)://HOST/NAME.git) or at a peer
     /// (p2p://PEER/repo/NAME), and a revision of it: HEAD when it is not given
@@ -85,6 +94,9 @@ pub(super) struct Args {
     /// Keep plain copies of large LFS files: bytes, or with k, m or g, as 40g
     #[arg(long, value_name = "SIZE", value_parser = parse::size)]
     plain: Option<u64>,
+    /// For a repository at a peer: the same one on a server, asked where no peer answers
+    #[arg(long, value_name = "URL", value_parser = parse::server)]
+    upstream: Option<String>,
     /// Serve the mount in this process, until Ctrl-C or its end
     #[arg(long)]
     foreground: bool,
@@ -142,6 +154,7 @@ pub(super) fn run(args: &Args, context: &Context<'_>) -> Exit {
             allow_other: args.allow_other,
             lfs: args.lfs.mode(),
             plain_len: args.plain,
+            upstream: args.upstream.clone(),
         }),
     );
     if args.daemon || args.foreground {
@@ -196,6 +209,9 @@ fn start_daemon(args: &Args, context: &Context<'_>) -> Exit {
     }
     if let Some(len) = args.plain {
         command.arg("--plain").arg(len.to_string());
+    }
+    if let Some(url) = &args.upstream {
+        command.arg("--upstream").arg(url);
     }
     if context.global.json {
         command.arg("--json");
@@ -255,6 +271,7 @@ pub(super) fn answer(
         dir: call.dir.to_path(),
         options: MountOptions { allow_other, lfs, ..MountOptions::default() },
         plain_len: call.plain_len,
+        upstream: call.upstream.as_deref().map(RemoteUrl::parse).transpose()?,
         git,
     };
     let info = node.mounts().mount(node, &request)?;
@@ -286,6 +303,8 @@ pub(super) struct MountRow {
     resident: Option<u64>,
     /// What was fetched of a repository that is filled as it is read.
     fetched: Option<Fetched>,
+    /// The server that is asked beside peers, and what came from it.
+    upstream: Option<FromUpstream>,
     /// The plain copies, when the mount uses them.
     plain: Option<Plain>,
 }
@@ -312,6 +331,13 @@ impl From<PlainCounts> for Plain {
             opened: counts.opened,
         }
     }
+}
+
+/// What an upstream gave in place of peers.
+#[derive(Serialize)]
+struct FromUpstream {
+    url: String,
+    bytes: u64,
 }
 
 /// What was fetched since the repository was opened.
@@ -359,6 +385,7 @@ impl MountRow {
             origin: None,
             resident: None,
             fetched: info.fetched.map(Fetched::from),
+            upstream: info.upstream.clone().map(|(url, bytes)| FromUpstream { url, bytes }),
             plain: info.plain.map(Plain::from),
         }
     }
@@ -381,8 +408,12 @@ impl MountRow {
         let (fetched, here) = (self.fetched.as_ref()?, self.resident?);
         let origin = self.origin.as_deref().unwrap_or("nowhere");
         let came = size(fetched.pack_bytes + fetched.chunk_bytes);
-        let rate = size(fetched.rate);
-        Some(format!("{} of LFS files here, {came} fetched from {origin}, {rate}/s", size(here)))
+        let (here, rate) = (size(here), size(fetched.rate));
+        let beside = self.upstream.as_ref().map(|FromUpstream { url, bytes }| {
+            format!(" ({} of it from its upstream {url})", size(*bytes))
+        });
+        let beside = beside.unwrap_or_default();
+        Some(format!("{here} of LFS files here, {came} fetched from {origin}{beside}, {rate}/s"))
     }
 }
 

@@ -48,7 +48,8 @@ pub(super) fn translate(args: Vec<OsString>) -> Result<Vec<OsString>, Exit> {
         code: USAGE,
         error: Some(format!("mount.mega: {error}")),
         hint: Some(
-            "mount.mega NAME[@REV] DIR -o store=DIR,allow_other,lfs=all|attr|off,plain=SIZE"
+            "mount.mega NAME[@REV] DIR -o store=DIR,allow_other,lfs=all|attr|off,plain=SIZE,\
+             upstream=URL"
                 .to_owned(),
         ),
     })
@@ -106,6 +107,7 @@ impl Helper {
             match option.split_once('=') {
                 Some(("store", path)) => global.extend(["--store".into(), path.into()]),
                 Some(("plain", size)) => local.extend(["--plain".into(), size.into()]),
+                Some(("upstream", url)) => local.extend(["--upstream".into(), url.into()]),
                 Some(("lfs", mode)) => local.extend(["--lfs".into(), mode.into()]),
                 Some((key, _)) if key.starts_with("x-") || key == "comment" => {}
                 None if option == "allow_other" => local.push("--allow-other".into()),
@@ -145,6 +147,10 @@ mod tests {
             (
                 &["mount.mega", "a", "/mnt", "-o", "plain=20g"],
                 "mega-store mount --plain 20g -- a /mnt",
+            ),
+            (
+                &["mount.mega", "a", "/mnt", "-o", "upstream=http://h/a.git"],
+                "mega-store mount --upstream http://h/a.git -- a /mnt",
             ),
             (&["mount.mega", "a", "/mnt", "-n", "-v"], "mega-store mount -- a /mnt"),
             (&["mount.mega", "-oro,noatime", "a", "/m"], "mega-store mount -- a /m"),

@@ -41,6 +41,11 @@ pub(super) fn place(text: &str) -> Result<Spec, String> {
     Ok(Spec { repo: repo.to_owned(), revision: revision.to_owned() })
 }
 
+/// The address of a repository on a server: `http(s)://HOST/NAME.git`.
+pub(super) fn server(text: &str) -> Result<String, String> {
+    RemoteUrl::parse(text).map(|_| text.to_owned()).map_err(|e| e.to_string())
+}
+
 /// The address of a repository at a peer: `p2p://PEER/repo/NAME[@REV]`.
 fn peer_place(text: &str) -> Result<Spec, String> {
     let url: P2pUrl = text.parse().map_err(|e: P2pUrlError| e.to_string())?;

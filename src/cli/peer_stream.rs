@@ -4,7 +4,7 @@
 use std::io::{self, Read, Write};
 use std::net::Shutdown;
 use std::os::unix::net::{UnixListener, UnixStream};
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::thread;
 
 use tempfile::TempDir;
@@ -34,24 +34,34 @@ impl Waiting {
         Ok(Self { listener: UnixListener::bind(&path)?, path, _dir: dir })
     }
 
-    /// Has the stream opened and carried for as long as it lasts. Meanwhile another thread has to
-    /// [`Self::accept`] it.
-    pub(super) fn perform(&self, context: &Context<'_>, url: &str, service: PeerService) -> Exit {
-        let socket = OsText(self.path.clone().into_os_string());
-        let exit =
-            reach::perform(context, Request::GitStream { url: url.to_owned(), service, socket });
-        // When nothing was opened somebody still waits.
-        drop(UnixStream::connect(&self.path));
-        exit
+    /// Where it is.
+    pub(super) fn socket(&self) -> PathBuf {
+        self.path.clone()
     }
 
-    /// The stream once it is open; `None` when it could not be opened.
-    pub(super) fn accept(&self) -> io::Result<Option<UnixStream>> {
+    /// The stream once it is open; `None` when it could not be opened. The socket goes, also when
+    /// this fails: whoever is at it or comes to it then does not wait for ever.
+    pub(super) fn accept(self) -> io::Result<Option<UnixStream>> {
         let (stream, _) = self.listener.accept()?;
         let mut said = [0];
         let is_open = (&stream).read_exact(&mut said).is_ok() && said == [OPENED];
         Ok(is_open.then_some(stream))
     }
+}
+
+/// Has a stream opened and carried for as long as it lasts. Meanwhile another thread has to
+/// [`Waiting::accept`] it at the socket.
+pub(super) fn perform(
+    context: &Context<'_>,
+    url: &str,
+    service: PeerService,
+    socket: &Path,
+) -> Exit {
+    let (url, path) = (url.to_owned(), OsText(socket.into()));
+    let exit = reach::perform(context, Request::GitStream { url, service, socket: path });
+    // When nothing was opened somebody still waits.
+    drop(UnixStream::connect(socket));
+    exit
 }
 
 /// Opens the stream and copies between it and the socket at which it is waited for.
@@ -97,5 +107,26 @@ pub(super) fn copy(from: &mut dyn Read, to: &mut dyn Write) -> io::Result<()> {
         };
         to.write_all(&buffer[..len])?;
         to.flush()?;
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn who_opens_a_stream_that_nobody_can_take_does_not_wait_for_ever() {
+        let waiting = Waiting::new().expect("made");
+        let socket = waiting.socket();
+        // It fails, as it does when there are no descriptors left.
+        waiting.listener.set_nonblocking(true).expect("set");
+        let error = waiting.accept().expect_err("nobody is there");
+        assert_eq!(error.kind(), io::ErrorKind::WouldBlock);
+        UnixStream::connect(&socket).expect_err("too late");
+        let waiting = Waiting::new().expect("made");
+        let early = UnixStream::connect(waiting.socket()).expect("it listens");
+        drop(waiting);
+        let read = (&early).read(&mut [0]);
+        assert!(read.as_ref().map_or(true, |len| *len == 0), "{read:?}");
     }
 }

@@ -98,6 +98,8 @@ pub(super) enum Verb {
     /// swarm.allowRead, swarm.allowWrite: the id of a peer that may read, or read and push, the
     /// repository whatever its visibility (repeatable). swarm.seed (mounted): when a copy of a
     /// peer's public repository is served on: always, while it is mounted, or never.
+    /// swarm.upstream: address of the same repository on a mega-store server, which is asked for
+    /// what no peer answers, from the next mount on.
     Config {
         /// The repository
         #[arg(value_parser = parse::repo_name)]

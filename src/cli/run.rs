@@ -58,6 +58,7 @@ pub(super) fn may_be_reading(request: &Request) -> bool {
 fn is_reading(request: &Request) -> bool {
     match request {
         Request::Ls(_) | Request::Cat { .. } | Request::Stats { .. } => true,
+        Request::Export(_) => true,
         Request::Repo(call) => matches!(call, RepoCall::List | RepoCall::Show(_)),
         Request::CatObject { .. } | Request::CatObjects { .. } => true,
         Request::ShowManifest { .. } | Request::LocateChunk { .. } => true,

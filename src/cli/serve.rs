@@ -28,8 +28,8 @@ use crate::swarm::net::{NetOptions, Reach};
 /// 'mega-store peer add' takes them.
 ///
 /// The command holds the store and answers other commands until Ctrl-C. The first signal lets
-/// transfers end that are running, the second ends them too. Writes are noted in log/audit.log in
-/// the store.
+/// transfers end that are running, the second ends them too. Writes, peers' too, are noted in
+/// log/audit.log in the store.
 #[derive(clap::Args, Debug)]
 #[command(after_long_help = "\
 Standard output has a line for each address when it is ready: its URL. With --json one object:
@@ -146,7 +146,7 @@ pub(super) fn run(args: &Args, context: &Context<'_>) -> Exit {
     let (send, events) = unbounded();
     hold::watch_signals(send);
     let options = args.options();
-    let serving = match Serving::start(node.store(), &options) {
+    let serving = match Serving::start(node.store(), node.audit(), &options) {
         Ok(serving) => serving,
         Err(error) => return exit::of_node(&error),
     };

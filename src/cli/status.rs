@@ -11,10 +11,11 @@ use crate::node::{Node, NodeError};
 #[command(after_long_help = "\
 With --json one object: store, version, format, holder {pid, command, keeps_mounts} (null when no
 other process has the store open), repos, bytes, mounts [{repo, revision, commit, dir, lfs,
-allow_other, requests, origin, resident, fetched, plain}], peers [{peer, received, sent, rate}]:
-requests is what the kernel has asked of the mount so far, by kind; resident the bytes of LFS files
-that are here; fetched what came since it was opened, with its rate in bytes a second; peers those
-that content came from or went to since the process started.")]
+allow_other, requests, origin, resident, fetched, upstream {url, bytes}, plain}], peers [{peer,
+received, sent, rate}]: requests is what the kernel has asked of the mount so far, by kind; resident
+the bytes of LFS files that are here; fetched what came since it was opened, with its rate in bytes
+a second; upstream what of it came from that server in place of peers; peers those that content came
+from or went to since the process started.")]
 pub(super) struct Args {}
 
 impl Args {

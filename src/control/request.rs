@@ -354,6 +354,9 @@ pub struct MountCall {
     /// Most bytes of plain copies of large files; none are kept without it.
     #[serde(default)]
     pub plain_len: Option<u64>,
+    /// The address of the same repository on a server, which is asked beside peers.
+    #[serde(default)]
+    pub upstream: Option<String>,
 }
 
 /// Which LFS pointers appear as their content in a mount.

@@ -14,6 +14,7 @@ mod error;
 mod fetch;
 pub mod history;
 pub mod limits;
+mod plain;
 mod process;
 pub mod receive_pack;
 mod service;

@@ -9,7 +9,7 @@ use std::path::{Path, PathBuf};
 
 use mega_storage::ObjectId;
 
-use super::{Git, Running, SourceError, run};
+use super::{Git, Running, SourceError, plain, run};
 
 /// Alternates of alternates are followed so deep; git's own limit.
 const ALTERNATES_DEPTH_MAX: usize = 5;
@@ -65,6 +65,8 @@ pub struct Source {
     /// The checkout's root; `None` for a bare repository.
     worktree: Option<PathBuf>,
     object_dirs: Vec<PathBuf>,
+    /// Nothing in it is out of the ordinary, so that it can be read without git.
+    is_plain: bool,
 }
 
 impl Source {
@@ -73,10 +75,10 @@ impl Source {
     /// # Errors
     /// When there is none, or it is of a kind that cannot be imported: shallow, SHA-256.
     pub fn open(git: &Git, path: &Path) -> Result<Self, SourceError> {
-        if let Some(dir) = plain_git_dir(path) {
+        if let Some(dir) = plain::git_dir(path) {
             let object_dirs = object_dirs(&dir.join("objects"))?;
-            let common_dir = dir.clone();
-            return Ok(Self { git: git.clone(), dir, common_dir, worktree: None, object_dirs });
+            let (git, common_dir) = (git.clone(), dir.clone());
+            return Ok(Self { git, dir, common_dir, worktree: None, object_dirs, is_plain: true });
         }
         Self::ask(git, path)
     }
@@ -123,7 +125,8 @@ impl Source {
         let common_dir = to_path(common_dir);
         let worktree = (is_checkout == b"true").then(|| worktree(path, up)).transpose()?;
         let object_dirs = object_dirs(&common_dir.join("objects"))?;
-        Ok(Self { git: git.clone(), dir: to_path(git_dir), common_dir, worktree, object_dirs })
+        let (git, dir) = (git.clone(), to_path(git_dir));
+        Ok(Self { git, dir, common_dir, worktree, object_dirs, is_plain: false })
     }
 
     /// The repository's own directory, for git commands about it.
@@ -161,6 +164,12 @@ impl Source {
     /// # Errors
     /// When git fails, or answers something else.
     pub fn refs(&self) -> Result<SourceRefs, SourceError> {
+        let plain = self.is_plain.then(|| plain::refs(&self.dir)).flatten();
+        plain.map_or_else(|| self.ask_refs(), Ok)
+    }
+
+    /// Has git list them.
+    pub(super) fn ask_refs(&self) -> Result<SourceRefs, SourceError> {
         let format = "--format=%(HEAD)%(objectname) %(refname) %(symref)";
         let output = run(self.command().args(["for-each-ref", format]), "for-each-ref", b"")?;
         let mut branch = None;
@@ -302,26 +311,6 @@ impl Source {
         command.env("GIT_DIR", &self.dir);
         command
     }
-}
-
-/// The absolute path of a git directory in which nothing is out of the ordinary; `None` where git
-/// has to be asked, which costs as much as all else that a second import of nothing new does.
-fn plain_git_dir(path: &Path) -> Option<PathBuf> {
-    /// What makes a configuration, or a directory, more than plain.
-    const WORDS: [&str; 3] = ["extensions", "include", "worktree"];
-    const NAMES: [&str; 3] = ["commondir", "gitdir", "shallow"];
-    let config = fs::read_to_string(path.join("config")).ok()?.to_ascii_lowercase();
-    if WORDS.iter().any(|word| config.contains(word)) {
-        return None;
-    }
-    let head = fs::read(path.join("HEAD")).ok()?;
-    let head = head.strip_suffix(b"\n")?;
-    if !head.starts_with(b"ref: refs/") && ObjectId::from_hex(head).is_err() {
-        return None;
-    }
-    let is_plain = path.join("objects").is_dir() && path.join("refs").is_dir();
-    let is_plain = is_plain && NAMES.iter().all(|name| !path.join(name).exists());
-    is_plain.then(|| path.canonicalize().ok()).flatten()
 }
 
 /// The root of the checkout that `path` is in; `up` leads there from it, as in `../../`.

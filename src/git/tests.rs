@@ -147,6 +147,61 @@ fn only_named_variables_are_passed() {
 }
 
 #[test]
+fn plain_references_are_those_that_git_lists() {
+    let dir = tempfile::tempdir().expect("a directory");
+    let path = dir.path().join("a.git");
+    git_in(dir.path(), &["init", "-q", "--bare", "a.git"]);
+    let source = || Source::open(&Git::new([]), &path).expect("opened");
+    let same = |is_plain: bool| {
+        let (asked, read) = (source().ask_refs().expect("listed"), plain::refs(&path));
+        assert_eq!(read.is_some(), is_plain, "{read:?}");
+        assert_eq!(source().refs().expect("listed"), asked);
+        asked.refs.len()
+    };
+    assert_eq!(same(true), 0, "an unborn branch");
+    let tree = "4b825dc642cb6eb9a060e54bf8d69288fbee4904";
+    git_in(&path, &["hash-object", "-w", "-t", "tree", "/dev/null"]);
+    let commits: Vec<String> = (0..3)
+        .map(|n| git_in(&path, &["commit-tree", "-m", &n.to_string(), tree]).trim().to_owned())
+        .collect();
+    let set = |name: &str, n: usize| {
+        git_in(&path, &["update-ref", name, &commits[n]]);
+    };
+    for (number, name) in
+        ["refs/heads/a/b", "refs/heads/a.b", "refs/x", "refs/notes/c"].iter().enumerate()
+    {
+        set(name, number % 3);
+    }
+    git_in(&path, &["tag", "-a", "-m", "t", "t", &commits[0]]);
+    assert_eq!(same(true), 5);
+    git_in(&path, &["pack-refs", "--all"]);
+    assert_eq!(same(true), 5);
+    // Loose beside packed, one over another, one that went, what is no reference.
+    set("refs/heads/a/b", 2);
+    set("refs/heads/main", 1);
+    git_in(&path, &["update-ref", "-d", "refs/x"]);
+    fs::write(path.join("refs/heads/main.lock"), "").expect("written");
+    fs::write(path.join("refs/heads/.hidden"), "").expect("written");
+    assert_eq!(same(true), 5);
+    git_in(&path, &["update-ref", "--no-deref", "HEAD", &commits[0]]);
+    assert!(matches!(source().refs().expect("listed").head, Some(Head::Detached(_))));
+    assert_eq!(same(true), 5);
+    // What has to be looked at twice is git's.
+    git_in(&path, &["symbolic-ref", "refs/remotes/o/HEAD", "refs/heads/main"]);
+    assert_eq!(same(false), 6);
+    git_in(&path, &["symbolic-ref", "--delete", "refs/remotes/o/HEAD"]);
+    for (name, text) in [
+        ("refs/heads/zero", "0000000000000000000000000000000000000000\n"),
+        ("refs/heads/sp ace", &format!("{}\n", commits[0])),
+        ("refs/heads/empty", ""),
+    ] {
+        fs::write(path.join(name), text).expect("written");
+        assert_eq!(same(false), 5, "{name}");
+        fs::remove_file(path.join(name)).expect("removed");
+    }
+}
+
+#[test]
 fn a_plain_git_directory_is_what_git_says_it_is() {
     let dir = tempfile::tempdir().expect("a directory");
     let git = Git::new([]);

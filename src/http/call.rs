@@ -11,6 +11,7 @@ use super::ask::Ask;
 use super::bridge::BodyReader;
 use super::error::HttpError;
 use super::table::{Names, Need, Route};
+use crate::audit::Entry;
 
 /// One request.
 pub struct Call<'a> {
@@ -160,6 +161,22 @@ impl<'a> Call<'a> {
     /// Whether the caller is the owner and named no repository: then all content is theirs.
     pub fn sees_all(&self) -> bool {
         matches!(self.caller, Caller::Owner) && self.ask.parameter("repo").is_none()
+    }
+
+    /// Writes a line about it into the audit log.
+    pub(super) fn note(&self, action: &str, status: u16) {
+        let repo = self.repo.as_ref().map(|repo| repo.name.clone()).or_else(|| self.repo_name());
+        let id = self.names.get("oid").filter(|id| id.bytes().all(|b| b.is_ascii_hexdigit()));
+        self.shared.audit.note(&Entry {
+            who: &self.caller.name(),
+            from: Some(self.ask.from.ip().to_string()),
+            action,
+            route: format!("{} {}", self.route.method.as_str(), self.route.pattern),
+            repo: repo.as_ref().map(RepoName::as_str),
+            id: id.map(str::to_owned),
+            status,
+            in_len: self.body.read_len(),
+        });
     }
 
     /// Reads a body that is small.

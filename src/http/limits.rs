@@ -32,8 +32,6 @@ pub const RANGES_MAX: usize = 16;
 pub const CHUNKS_LISTED_MAX: u64 = 10_000;
 /// Chunks that one answer lists when the client names no limit.
 pub const CHUNKS_LISTED: u64 = 1_000;
-/// The audit log is begun anew at this length, in bytes.
-pub const AUDIT_LEN_MAX: u64 = 64 << 20;
 
 /// Limits that a configuration, or a test, may change.
 #[derive(Clone, Copy, Debug)]

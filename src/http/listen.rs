@@ -21,6 +21,7 @@ use super::limits::{HEAD_LEN_MAX, HEADERS_MAX, STREAMS_MAX};
 use super::metrics::{Entered, Gauge};
 use super::serve::{self, Connection};
 use super::{MoreSeries, ServeError, ServeOptions, Shared, now_unix, tls};
+use crate::audit::Audit;
 
 /// Pause after a connection could not be taken: out of descriptors, say.
 const ACCEPT_PAUSE: Duration = Duration::from_millis(100);
@@ -38,17 +39,21 @@ pub struct Server {
 }
 
 impl Server {
-    /// Listens and begins to answer. Call it on the runtime that shall do the work; it reads the
-    /// store, so nothing else should wait for that thread.
+    /// Listens and begins to answer; writes are noted in `audit`. Call it on the runtime that shall
+    /// do the work; it reads the store, so nothing else should wait for that thread.
     ///
     /// # Errors
     /// [`ServeError::NoTokens`] for an address that others can reach while nobody has a token that
     /// is live; [`ServeError::Listen`], [`ServeError::Tls`].
-    pub async fn start(store: &Store, options: &ServeOptions) -> Result<Self, ServeError> {
+    pub async fn start(
+        store: &Store,
+        audit: &Arc<Audit>,
+        options: &ServeOptions,
+    ) -> Result<Self, ServeError> {
         check_tokens(store, &options.listen)?;
         let acceptor = options.tls.as_ref().map(tls::acceptor).transpose()?;
         let mut server = Self {
-            shared: Arc::new(Shared::new(store, options)),
+            shared: Arc::new(Shared::new(store, audit, options)),
             addresses: Vec::new(),
             is_tls: acceptor.is_some(),
             accepting: Vec::new(),

@@ -12,7 +12,6 @@
 mod access;
 mod answer;
 mod ask;
-mod audit;
 mod bridge;
 mod call;
 pub mod client;
@@ -48,6 +47,7 @@ use std::time::Instant;
 use mega_storage::Store;
 use tokio::sync::Semaphore;
 
+use crate::audit::Audit;
 use crate::lfs::server::slices::SliceCache;
 pub use limits::Limits;
 pub use listen::Server;
@@ -113,7 +113,7 @@ pub struct Shared {
     limits: Limits,
     metrics: metrics::Metrics,
     more_series: OnceLock<Box<MoreSeries>>,
-    audit: audit::Audit,
+    audit: Arc<Audit>,
     slices: SliceCache,
     requests: Arc<Semaphore>,
     packs: Arc<Semaphore>,
@@ -125,7 +125,7 @@ pub struct Shared {
 }
 
 impl Shared {
-    fn new(store: &Store, options: &ServeOptions) -> Self {
+    fn new(store: &Store, audit: &Arc<Audit>, options: &ServeOptions) -> Self {
         let limits = options.limits;
         Self {
             store: store.clone(),
@@ -133,7 +133,7 @@ impl Shared {
             limits,
             metrics: metrics::Metrics::new(routes::ROUTES.len()),
             more_series: OnceLock::new(),
-            audit: audit::Audit::new(store.path()),
+            audit: audit.clone(),
             slices: SliceCache::default(),
             requests: Arc::new(Semaphore::new(limits.requests_max)),
             packs: Arc::new(Semaphore::new(limits.packs_max)),

@@ -200,9 +200,9 @@ fn work(
     shared.metrics.answered(*index, status);
     shared.metrics.bytes_in.fetch_add(call.body.read_len(), Ordering::Relaxed);
     if call.draft.as_ref().is_some_and(RepoDraft::tell_made) {
-        shared.audit.note(&call, "create", 201);
+        call.note("create", 201);
     }
     if was_admitted && route.is_write() {
-        shared.audit.note(&call, "write", status);
+        call.note("write", status);
     }
 }

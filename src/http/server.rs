@@ -123,10 +123,12 @@ pub(super) fn healthz(call: &mut Call<'_>) -> Result<(), HttpError> {
     Ok(())
 }
 
-/// `GET /readyz`: requests can be answered: the store can be read, and the server does not end.
+/// `GET /readyz`: requests can be answered: the store can be read, its disk has failed no write,
+/// and the server does not end.
 pub(super) fn readyz(call: &mut Call<'_>) -> Result<(), HttpError> {
     let is_ending = call.shared.is_ending.load(Ordering::Relaxed);
-    if is_ending || call.store().tokens().find(&[0; 32]).is_err() {
+    let has_failed = call.store().stopped().is_some();
+    if is_ending || has_failed || call.store().tokens().find(&[0; 32]).is_err() {
         let status = StatusCode::SERVICE_UNAVAILABLE;
         return Err(HttpError::new(status, "not_ready", "the server is not ready"));
     }

@@ -41,6 +41,11 @@ impl From<StoreError> for HttpError {
                 let message = "the server's disk is full";
                 Self::new(StatusCode::INSUFFICIENT_STORAGE, "disk_full", message)
             }
+            StoreError::Stopped { .. } => {
+                tracing::error!("{error}");
+                let message = "the server's disk failed: nothing is written any more";
+                Self::new(StatusCode::SERVICE_UNAVAILABLE, "stopped", message)
+            }
             StoreError::NotFetched { .. } => {
                 Self::new(StatusCode::BAD_GATEWAY, "not_fetched", error.to_string())
             }

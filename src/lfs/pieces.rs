@@ -67,13 +67,19 @@ pub struct PieceReader<R> {
     input: R,
     /// Bytes that are left of the piece.
     left: u32,
+    read_len: u64,
     has_ended: bool,
 }
 
 impl<R: Read> PieceReader<R> {
     /// A body that begins here.
     pub fn new(input: R) -> Self {
-        Self { input, left: 0, has_ended: false }
+        Self { input, left: 0, read_len: 0, has_ended: false }
+    }
+
+    /// Bytes of it that were read.
+    pub fn read_len(&self) -> u64 {
+        self.read_len
     }
 
     /// Reads off what is left; whether that was at most `len_max` bytes, so that the next can
@@ -112,6 +118,7 @@ impl<R: Read> Read for PieceReader<R> {
             return Err(io::ErrorKind::UnexpectedEof.into());
         }
         self.left -= u32::try_from(read).unwrap_or(self.left);
+        self.read_len += read as u64;
         Ok(read)
     }
 }

@@ -69,6 +69,14 @@ pub enum Route {
 }
 
 impl Route {
+    /// Whether it changes what is stored.
+    pub fn is_write(self) -> bool {
+        match self {
+            Self::Send | Self::Finish | Self::Put => true,
+            Self::Missing | Self::Chunks | Self::Fetch => false,
+        }
+    }
+
     /// Its name below the file's address; LFS's own route has none.
     pub fn name(self) -> Option<&'static str> {
         match self {

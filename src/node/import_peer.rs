@@ -61,7 +61,7 @@ fn take(
     progress: &dyn Progress,
 ) -> Result<(GitReport, LfsReport), NodeError> {
     progress.start("asking the peer", None, Unit::Objects);
-    let source = peer_source(node, repo, url)?;
+    let source = peer_source(node, repo, url, &options.git, None)?;
     let wanted = wanted_refs(&source, url)?;
     let note = Arc::new(|line: &str| tracing::warn!("{line}"));
     let reading = ReadThroughOptions { note, ..ReadThroughOptions::default() };

@@ -26,6 +26,8 @@ use std::sync::Arc;
 use mega_storage::{Store, StoreOptions};
 use parking_lot::Mutex;
 
+use crate::audit::Audit;
+
 pub use check::{MendRequest, verify};
 pub use error::NodeError;
 pub use export::{ExportOptions, ExportReport, export};
@@ -45,6 +47,7 @@ pub use tree::{Entry, EntryContent, Place, find_path, list_dir, open_revision};
 /// An open store and its mounts.
 pub struct Node {
     store: Store,
+    audit: Arc<Audit>,
     mounts: Mounts,
     remotes: remote::Remotes,
     swarm: Mutex<Option<Arc<NodeSwarm>>>,
@@ -78,12 +81,18 @@ impl Node {
 
     fn new(store: Store) -> Self {
         let (mounts, remotes, swarm, evictor) = Default::default();
-        Self { store, mounts, remotes, swarm, evictor }
+        let audit = Arc::new(Audit::new(store.path()));
+        Self { store, audit, mounts, remotes, swarm, evictor }
     }
 
     /// The store.
     pub fn store(&self) -> &Store {
         &self.store
+    }
+
+    /// The log of who wrote what.
+    pub fn audit(&self) -> &Arc<Audit> {
+        &self.audit
     }
 
     fn remotes(&self) -> &remote::Remotes {

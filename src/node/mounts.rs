@@ -16,6 +16,8 @@ use parking_lot::{Condvar, Mutex};
 use super::remote::{Opened, RepoPlace, open_place};
 use super::{Node, NodeError};
 use crate::git::Git;
+use crate::http::client::RemoteUrl;
+use crate::swarm::hedge::Upstream;
 
 /// What to mount.
 #[derive(Clone, Debug)]
@@ -30,6 +32,8 @@ pub struct MountRequest {
     pub options: MountOptions,
     /// Most bytes of plain copies of large files, of all mounts; without it this mount uses none.
     pub plain_len: Option<u64>,
+    /// The server that is asked beside the peers that it is at, from now on.
+    pub upstream: Option<RemoteUrl>,
     /// Git in the environment of whoever asked: it finds passwords for servers.
     pub git: Git,
 }
@@ -55,6 +59,8 @@ pub struct MountInfo {
     pub requests: Vec<(&'static str, u64)>,
     /// What was fetched of a partial repository since it was opened, by all its mounts.
     pub fetched: Option<FetchCounts>,
+    /// The server beside peers, and the bytes that came from it in their place.
+    pub upstream: Option<(String, u64)>,
     /// The plain copies of all mounts, when this one uses them.
     pub plain: Option<PlainCounts>,
     /// What the person should know of it.
@@ -64,6 +70,7 @@ pub struct MountInfo {
 struct Live {
     info: MountInfo,
     through: Option<Arc<ReadThrough>>,
+    upstream: Option<Arc<Upstream>>,
     session: Session,
     plain: Option<Arc<PlainCache>>,
     /// Keeps what the mount shows from gc.
@@ -104,6 +111,7 @@ impl Mounts {
             .map(|live| MountInfo {
                 requests: asked(live),
                 fetched: fetched(live),
+                upstream: live.upstream.as_deref().map(used),
                 plain: live.plain.as_ref().map(|plain| plain.counts()),
                 ..live.info.clone()
             })
@@ -121,8 +129,13 @@ impl Mounts {
     /// When there is no such revision, or the directory cannot be mounted on.
     pub fn mount(&self, node: &Node, request: &MountRequest) -> Result<MountInfo, NodeError> {
         let store = node.store();
-        let Opened { repo, reader, through, note } =
-            open_place(node, &request.repo, &request.revision, &request.git)?;
+        let Opened { repo, reader, through, upstream, note } = open_place(
+            node,
+            &request.repo,
+            &request.revision,
+            &request.git,
+            request.upstream.as_ref(),
+        )?;
         let id = resolve_revision(store, &repo, &request.revision)?;
         let tree = peel(store, &id, ObjectKind::Tree)?;
         // What is filled as it is read stays anyway, as far as it is here.
@@ -162,10 +175,11 @@ impl Mounts {
             options: request.options,
             requests: Vec::new(),
             fetched: through.as_ref().map(|through| through.counts()),
+            upstream: upstream.as_deref().map(used),
             plain: plain.as_ref().map(|plain| plain.counts()),
             notes,
         };
-        self.keep(Live { info: info.clone(), through, session, plain, _lease: lease })?;
+        self.keep(Live { info: info.clone(), through, upstream, session, plain, _lease: lease })?;
         Ok(info)
     }
 
@@ -237,6 +251,11 @@ impl Mounts {
             );
         }
     }
+}
+
+/// Where an upstream is, and what of its bytes was of use.
+fn used(upstream: &Upstream) -> (String, u64) {
+    (upstream.name(), upstream.used_len())
 }
 
 fn commit_time(node: &Node, commit: &ObjectId) -> Result<i64, NodeError> {

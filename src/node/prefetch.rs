@@ -84,8 +84,8 @@ pub fn prefetch(
     request: &PrefetchRequest,
     progress: &dyn Progress,
 ) -> Result<PrefetchReport, NodeError> {
-    let opened = open_place(node, &request.repo, &request.revision, &request.git)?;
-    let Opened { repo, reader, through, note } = opened;
+    let opened = open_place(node, &request.repo, &request.revision, &request.git, None)?;
+    let Opened { repo, reader, through, note, .. } = opened;
     let id = resolve_revision(node.store(), &repo, &request.revision)?;
     let spec = format!("{}@{}", repo.name, request.revision);
     let tree = peel(node.store(), &id, ObjectKind::Tree)?;

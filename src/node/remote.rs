@@ -10,8 +10,8 @@ use std::sync::{Arc, Weak};
 use mega_storage::object::{ObjectKind, commit_info};
 use mega_storage::{
     Expect, FetchCounts, ObjectId, ObjectWant, ReadStore, ReadThrough, ReadThroughOptions, RefEdit,
-    RefName, RefTarget, RefTransaction, Repo, RepoId, RepoName, SourceError, SourceResult, Sources,
-    StoreError, peel,
+    RefName, RefTarget, RefTransaction, Repo, RepoId, RepoName, SettingChange, SourceError,
+    SourceResult, Sources, StoreError, peel,
 };
 use parking_lot::Mutex;
 
@@ -19,6 +19,7 @@ use super::swarm::{self, PeerSource, SwarmOptions};
 use super::{Node, NodeError};
 use crate::git::Git;
 use crate::http::client::{HttpSource, RemoteRef, RemoteUrl};
+use crate::swarm::hedge::Upstream;
 use crate::swarm::record::{P2pTarget, P2pUrl};
 
 /// What stands before and after a short name, in the order of git's rules.
@@ -65,7 +66,7 @@ impl Origin {
 /// Something that a repository is filled from.
 pub(super) enum Source {
     Server(Arc<HttpSource>),
-    Peer(PeerSource),
+    Peer(Box<PeerSource>),
 }
 
 impl Source {
@@ -73,6 +74,13 @@ impl Source {
         match self {
             Self::Server(server) => server.refs(names),
             Self::Peer(peer) => peer.refs(names),
+        }
+    }
+
+    fn upstream(&self) -> Option<Arc<Upstream>> {
+        match self {
+            Self::Server(_) => None,
+            Self::Peer(peer) => peer.upstream().cloned(),
         }
     }
 
@@ -103,6 +111,8 @@ pub struct Opened {
     pub reader: Arc<dyn ReadStore>,
     /// How it is filled, when it is partial.
     pub through: Option<Arc<ReadThrough>>,
+    /// The server that is asked beside peers.
+    pub upstream: Option<Arc<Upstream>>,
     /// What the person should know: the server is away.
     pub note: Option<String>,
 }
@@ -123,23 +133,27 @@ struct Remote {
     source: Arc<Source>,
 }
 
-/// Opens a repository so that `revision` of it can be found and read.
+/// Opens a repository so that `revision` of it can be found and read; `upstream`, when it is given,
+/// is asked beside the peers that it is at, now and later.
 ///
 /// # Errors
-/// When there is none, or the server cannot be asked and nothing is known of it.
+/// When there is none, or the server cannot be asked and nothing is known of it; when it is at no
+/// peer and has an upstream.
 pub fn open_place(
     node: &Node,
     place: &RepoPlace,
     revision: &str,
     git: &Git,
+    upstream: Option<&RemoteUrl>,
 ) -> Result<Opened, NodeError> {
     let store = node.store();
     let (repo, origin, is_new) = match place {
         RepoPlace::Here(name) => {
             let repo = store.repos().get(name)?;
             if !repo.partial {
+                upstream.map_or(Ok(()), |url| Err(no_upstream(url)))?;
                 let reader = Arc::new(store.view(repo.id));
-                return Ok(Opened { repo, reader, through: None, note: None });
+                return Ok(Opened { repo, reader, through: None, upstream: None, note: None });
             }
             let origin = Origin::parse(repo.origin.as_deref().unwrap_or_default())?;
             (repo, origin, false)
@@ -156,14 +170,15 @@ pub fn open_place(
             (repo, Origin::Peer(url.clone()), is_new)
         }
     };
-    let opened = open_remote(node, &repo, &origin, git).and_then(|remote| {
+    let opened = open_remote(node, &repo, &origin, git, upstream).and_then(|remote| {
         let note = remote.prepare(node, revision)?;
         Ok((remote, note))
     });
     match opened {
         Ok((remote, note)) => {
-            let Remote { repo, through, .. } = remote;
-            Ok(Opened { repo, reader: through.clone(), through: Some(through), note })
+            let Remote { repo, through, source } = remote;
+            let upstream = source.upstream();
+            Ok(Opened { repo, reader: through.clone(), through: Some(through), upstream, note })
         }
         Err(error) => {
             if is_new && let Err(error) = store.repos().delete(&repo.name) {
@@ -210,7 +225,21 @@ pub(super) fn repo_at_peer(url: &P2pUrl) -> Result<&RepoName, NodeError> {
     }
 }
 
-fn open_remote(node: &Node, repo: &Repo, origin: &Origin, git: &Git) -> Result<Remote, NodeError> {
+fn open_remote(
+    node: &Node,
+    repo: &Repo,
+    origin: &Origin,
+    git: &Git,
+    upstream: Option<&RemoteUrl>,
+) -> Result<Remote, NodeError> {
+    if let Some(url) = upstream {
+        if let Origin::Server(_) = origin {
+            return Err(no_upstream(url));
+        }
+        // Its password is for this time: settings are shown.
+        let change = SettingChange::Set(url.as_shown());
+        node.store().set_setting(repo.id, "swarm.upstream", &change)?;
+    }
     let found = {
         let mut live = node.remotes().live.lock();
         live.retain(|_, (through, _)| through.strong_count() > 0);
@@ -221,7 +250,7 @@ fn open_remote(node: &Node, repo: &Repo, origin: &Origin, git: &Git) -> Result<R
     }
     node.keep_to_limit()?;
     // Not under the lock: it may ask somebody.
-    let source = Arc::new(open_source(node, repo, origin, git)?);
+    let source = Arc::new(open_source(node, repo, origin, git, upstream)?);
     let mut live = node.remotes().live.lock();
     if let Some((through, source)) = live.get(&repo.id)
         && let Some(through) = through.upgrade()
@@ -238,24 +267,41 @@ fn open_remote(node: &Node, repo: &Repo, origin: &Origin, git: &Git) -> Result<R
     Ok(Remote { repo: repo.clone(), through, source })
 }
 
-fn open_source(node: &Node, repo: &Repo, origin: &Origin, git: &Git) -> Result<Source, NodeError> {
+fn open_source(
+    node: &Node,
+    repo: &Repo,
+    origin: &Origin,
+    git: &Git,
+    upstream: Option<&RemoteUrl>,
+) -> Result<Source, NodeError> {
     Ok(match origin {
         Origin::Server(url) => {
             Source::Server(Arc::new(HttpSource::new(url, git).map_err(|e| failed(url, &e))?))
         }
-        Origin::Peer(url) => Source::Peer(peer_source(node, repo, url)?),
+        Origin::Peer(url) => Source::Peer(Box::new(peer_source(node, repo, url, git, upstream)?)),
     })
 }
 
 /// What a partial repository is filled from, for who needs a sound copy of something.
 pub(super) fn source_of(node: &Node, repo: &Repo, git: &Git) -> Result<Source, NodeError> {
     let origin = Origin::parse(repo.origin.as_deref().unwrap_or_default())?;
-    open_source(node, repo, &origin, git)
+    open_source(node, repo, &origin, git, None)
 }
 
-/// The repository at a peer. What it is among peers is asked once and noted: then the peer may be
-/// away.
-pub(super) fn peer_source(node: &Node, repo: &Repo, url: &P2pUrl) -> Result<PeerSource, NodeError> {
+fn no_upstream(url: &RemoteUrl) -> NodeError {
+    let expected = "an upstream here: only what is read from a peer has one";
+    NodeError::BadArgument { text: url.as_shown(), expected }
+}
+
+/// The repository at a peer, and the server beside it: this one, or that of its settings. What it
+/// is among peers is asked once and noted: then the peer may be away.
+pub(super) fn peer_source(
+    node: &Node,
+    repo: &Repo,
+    url: &P2pUrl,
+    git: &Git,
+    upstream: Option<&RemoteUrl>,
+) -> Result<PeerSource, NodeError> {
     let peers = node.swarm(&SwarmOptions::default())?;
     let name = repo_at_peer(url)?;
     let known = match peers.repo_key(node.store(), repo.id)? {
@@ -268,7 +314,14 @@ pub(super) fn peer_source(node: &Node, repo: &Repo, url: &P2pUrl) -> Result<Peer
     };
     let shown = P2pUrl::repo(url.peer, name.clone()).to_string();
     let wait = ReadThroughOptions::default().wait;
-    PeerSource::new(node.store(), &peers, url.peer, known, repo, shown, wait)
+    let source = PeerSource::new(node.store(), &peers, url.peer, known, repo, shown, wait)?;
+    let server = match (upstream, node.store().settings(repo.id)?.upstream()) {
+        (Some(server), _) => server.clone(),
+        (None, Some(text)) => RemoteUrl::parse(text)?,
+        (None, None) => return Ok(source),
+    };
+    let client = HttpSource::new(&server, git).map_err(|e| failed(&server, &e))?;
+    Ok(source.beside(&peers, client))
 }
 
 fn failed(url: &RemoteUrl, error: &SourceError) -> NodeError {

@@ -8,6 +8,7 @@ use mega_storage::Store;
 use tokio::runtime::{Builder, Runtime};
 
 use super::{NodeError, NodeSwarm};
+use crate::audit::Audit;
 use crate::http::{ServeOptions, Server};
 
 /// How long threads that were told to stop may take after the end.
@@ -20,11 +21,15 @@ pub struct Serving {
 }
 
 impl Serving {
-    /// Makes the runtime, listens, and begins to answer.
+    /// Makes the runtime, listens, and begins to answer. Writes are noted in `audit`.
     ///
     /// # Errors
     /// [`NodeError::Serve`].
-    pub fn start(store: &Store, options: &ServeOptions) -> Result<Self, NodeError> {
+    pub fn start(
+        store: &Store,
+        audit: &Arc<Audit>,
+        options: &ServeOptions,
+    ) -> Result<Self, NodeError> {
         let runtime = Builder::new_multi_thread()
             .enable_all()
             .thread_name("http")
@@ -32,7 +37,7 @@ impl Serving {
             .max_blocking_threads(options.limits.requests_max + 8)
             .build()
             .map_err(|error| NodeError::io("starting threads for the server", error))?;
-        let server = runtime.block_on(Server::start(store, options))?;
+        let server = runtime.block_on(Server::start(store, audit, options))?;
         Ok(Self { runtime, server })
     }
 

@@ -106,7 +106,8 @@ impl Entry {
 pub fn open_revision(node: &Node, name: &RepoName, revision: &str) -> Result<Place, NodeError> {
     let store = node.store();
     let place = RepoPlace::Here(name.clone());
-    let Opened { repo, reader: view, .. } = open_place(node, &place, revision, &Git::default())?;
+    let opened = open_place(node, &place, revision, &Git::default(), None)?;
+    let Opened { repo, reader: view, .. } = opened;
     let id = resolve_revision(store, &repo, revision)?;
     let tree = peel(store, &id, ObjectKind::Tree)?;
     Ok(Place { repo, view, tree, spec: format!("{name}@{revision}") })

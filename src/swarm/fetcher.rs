@@ -22,16 +22,16 @@ use mega_storage::{
     ObjectId, ObjectSource, ObjectWant, Pointer, RefName, RepoKey, SourceError, SourceResult,
     Urgency,
 };
-use tokio::sync::mpsc;
+use tokio::sync::{mpsc, watch};
 
-use super::exchange::{Swarm, Told};
+use super::exchange::{Swarm, Told, Wanting};
 use super::net::NetError;
 use super::record::peer_bytes;
 use super::wire::{RefLine, Reply, Request};
 use super::{schedule, vouch};
 
 /// The scheduler says that a want has failed; it is not waited for much longer than that.
-const WORD_TIME: Duration = Duration::from_secs(5);
+pub(super) const WORD_TIME: Duration = Duration::from_secs(5);
 /// How long a first peer is waited for.
 const FIRST_PEER_TIME: Duration = Duration::from_secs(10);
 /// Peers that one question goes to, one after the other.
@@ -42,6 +42,7 @@ const REF_PAGES_MAX: usize = 1024;
 const FURTHER_PEERS_TIME: Duration = Duration::from_millis(250);
 
 /// One repository, read from peers.
+#[derive(Clone)]
 pub struct Fetcher {
     swarm: Swarm,
     repo: RepoKey,
@@ -79,7 +80,8 @@ impl ObjectSource for FurtherPeers {
         want: &ObjectWant<'_>,
     ) -> SourceResult<Option<Box<dyn Read + Send + 'a>>> {
         let peers = self.fetcher.ready(FURTHER_PEERS_TIME);
-        self.fetcher.pack_of(peers.into_iter().skip(self.skip), want)
+        let pack = self.fetcher.pack_of(peers.into_iter().skip(self.skip), want)?;
+        Ok(pack.map(|pack| pack as Box<dyn Read + Send>))
     }
 }
 
@@ -95,6 +97,31 @@ impl Fetcher {
         wait: Duration,
     ) -> Self {
         Self { swarm: swarm.clone(), repo, name, wait, publisher }
+    }
+
+    /// The same, with its questions ended as soon as `given_up` says that nobody needs them.
+    pub(super) fn until(&self, given_up: watch::Receiver<bool>) -> Self {
+        Self { swarm: self.swarm.until(given_up), ..self.clone() }
+    }
+
+    /// Whether a peer can be asked now.
+    pub(super) fn is_served(&self) -> bool {
+        self.swarm.is_served(self.repo)
+    }
+
+    /// How long a chunk is waited for.
+    pub(super) fn wait(&self) -> Duration {
+        self.wait
+    }
+
+    /// Wants chunks of all that have them.
+    pub(super) fn want(&self, file: &FileId, spans: &[ChunkSpan], urgency: Urgency) -> Wanting {
+        let urgency = match urgency {
+            Urgency::Now => schedule::Urgency::Now,
+            Urgency::Soon => schedule::Urgency::Soon,
+            Urgency::Background => schedule::Urgency::Background,
+        };
+        self.swarm.want(self.repo, *file, spans, urgency, self.wait)
     }
 
     /// Those of `names` that a peer has, or all of its references; `None` when it does not serve
@@ -146,9 +173,7 @@ impl Fetcher {
 
     /// An answer to another question than was asked.
     fn strange(&self, peer: PeerId, reply: &Reply) -> SourceError {
-        let reason = format!("it answered {} to another question", reply.kind());
-        self.swarm.wrong(peer, &reason);
-        SourceError::Wrong { reason }
+        strange(&self.swarm, peer, reply)
     }
 
     /// An answer that is well-formed and not true.
@@ -201,6 +226,13 @@ impl Fetcher {
             }
         }
     }
+}
+
+/// An answer to another question than was asked.
+fn strange(swarm: &Swarm, peer: PeerId, reply: &Reply) -> SourceError {
+    let reason = format!("it answered {} to another question", reply.kind());
+    swarm.wrong(peer, &reason);
+    SourceError::Wrong { reason }
 }
 
 /// Asks peer after peer until one has it. `None` when all that answered do not.
@@ -261,17 +293,22 @@ impl ObjectSource for Fetcher {
         &'a self,
         want: &ObjectWant<'_>,
     ) -> SourceResult<Option<Box<dyn Read + Send + 'a>>> {
-        self.pack_of(self.peers()?, want)
+        Ok(self.pack(want)?.map(|pack| pack as Box<dyn Read + Send>))
     }
 }
 
 impl Fetcher {
+    /// A pack of the first peer that has something of it.
+    pub(super) fn pack(&self, want: &ObjectWant<'_>) -> SourceResult<Option<Box<PackReader>>> {
+        self.pack_of(self.peers()?, want)
+    }
+
     /// A pack of the first of these peers that has something of it.
-    fn pack_of<'a>(
-        &'a self,
+    fn pack_of(
+        &self,
         peers: impl IntoIterator<Item = PeerId>,
         want: &ObjectWant<'_>,
-    ) -> SourceResult<Option<Box<dyn Read + Send + 'a>>> {
+    ) -> SourceResult<Option<Box<PackReader>>> {
         first_of(peers, |peer| {
             let request = Request::Objects {
                 repo: self.repo,
@@ -283,8 +320,8 @@ impl Fetcher {
             let mut answers = self.swarm.ask(peer, request).map_err(|e| unreachable(&e))?;
             match self.swarm.next(&mut answers) {
                 Some(Reply::Bytes(bytes)) => {
-                    let pack = PackReader { fetcher: self, peer, answers, piece: bytes };
-                    Ok(Some(Box::new(pack) as Box<dyn Read + Send>))
+                    let swarm = self.swarm.clone();
+                    Ok(Some(Box::new(PackReader { swarm, peer, answers, piece: bytes })))
                 }
                 Some(Reply::NotFound | Reply::End { .. }) => Ok(None),
                 Some(Reply::Busy { .. }) => {
@@ -301,21 +338,21 @@ impl Fetcher {
 }
 
 /// A pack as it comes.
-struct PackReader<'a> {
-    fetcher: &'a Fetcher,
+pub(super) struct PackReader {
+    swarm: Swarm,
     peer: PeerId,
     answers: mpsc::Receiver<Reply>,
     piece: Bytes,
 }
 
-impl Read for PackReader<'_> {
+impl Read for PackReader {
     fn read(&mut self, out: &mut [u8]) -> io::Result<usize> {
         while self.piece.is_empty() {
-            match self.fetcher.swarm.next(&mut self.answers) {
+            match self.swarm.next(&mut self.answers) {
                 Some(Reply::Bytes(bytes)) => self.piece = bytes,
                 Some(Reply::End { .. }) => return Ok(0),
                 Some(other) => {
-                    return Err(io::Error::other(self.fetcher.strange(self.peer, &other)));
+                    return Err(io::Error::other(strange(&self.swarm, self.peer, &other)));
                 }
                 None => {
                     let reason = format!("peer {} broke off", self.peer);
@@ -381,12 +418,7 @@ impl ChunkSource for Fetcher {
     ) -> SourceResult<()> {
         let mut open: HashMap<ChunkId, ChunkSpan> =
             spans.iter().map(|span| (span.chunk.id, *span)).collect();
-        let urgency = match urgency {
-            Urgency::Now => schedule::Urgency::Now,
-            Urgency::Soon => schedule::Urgency::Soon,
-            Urgency::Background => schedule::Urgency::Background,
-        };
-        let wanting = self.swarm.want(self.repo, *file, spans, urgency, self.wait);
+        let wanting = self.want(file, spans, urgency);
         loop {
             match wanting.told.recv_timeout(self.wait + WORD_TIME) {
                 Ok(Told::Chunk(chunk)) => {

@@ -7,6 +7,7 @@
 //! vouch      what its publisher says of its files' chunks, signed
 //! exchange   peers asked and answered: the one task that joins the others
 //! fetcher    a repository's objects and chunks from peers, as sources
+//! hedge      the same from a server that the user named, when peers are silent
 //! wire       the exchange protocol between two peers: frames and messages, no I/O
 //! serve      what a peer is answered
 //! schedule   what is asked of whom and when: a pure state machine
@@ -15,6 +16,7 @@
 
 pub mod exchange;
 pub mod fetcher;
+pub mod hedge;
 pub mod identity;
 pub mod net;
 pub mod record;

@@ -108,6 +108,12 @@ pub enum StoreError {
         /// What was being done.
         action: &'static str,
     },
+    /// The disk failed a write: what came of that is not known, and nothing is written after it.
+    #[error("the disk failed ({reason}): nothing more is written until the store is opened again")]
+    Stopped {
+        /// What the disk said.
+        reason: String,
+    },
     /// RocksDB failed.
     #[error("the database failed while {action}: {source}")]
     Db {

@@ -39,6 +39,7 @@ mod revision;
 mod row;
 mod settings;
 mod source;
+mod stats;
 mod store;
 mod swarm;
 #[cfg(test)]
@@ -54,7 +55,7 @@ pub use check::{
 };
 pub use chunk::CHUNK_LEN_MAX;
 pub use chunk::cutter::ChunkCutter;
-pub use chunks::{ChunkBytes, ChunkTotals, StoredChunk, VerifiedChunk};
+pub use chunks::{ChunkBytes, StoredChunk, VerifiedChunk};
 pub use content_cache::{CacheUse, CachedRepo, EvictReport, IN_USE_TIME};
 pub use error::{IdParseError, NameError, PackError, Result, StoreError};
 pub use files::{
@@ -93,6 +94,7 @@ pub use source::{
     ChunkSource, ChunkTake, ManifestPage, ObjectSource, ObjectWant, PageSignature, SIGNED_CHUNKS,
     SourceError, SourceResult,
 };
+pub use stats::{ContentStats, StoreStats};
 pub use store::{FORMAT_VERSION, Store, StoreOptions};
 pub use swarm::{
     Bound, DHT_KEYS_PER_PEER_MAX, DHT_PROVIDERS_MAX, DHT_PROVIDERS_PER_KEY_MAX, DHT_VALUES_MAX,

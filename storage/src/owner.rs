@@ -1,7 +1,7 @@
 //! The lock that says which process has a store open.
 
 use std::fs::{File, OpenOptions};
-use std::io::{Read, Write};
+use std::io::{self, Read, Write};
 use std::os::unix::fs::OpenOptionsExt;
 use std::path::Path;
 
@@ -20,14 +20,14 @@ impl OwnerLock {
     pub(crate) fn take(path: &Path) -> Result<Self> {
         let owner_path = path.join("owner");
         let action = || format!("opening {}", owner_path.display());
-        let mut owner = OpenOptions::new()
-            .read(true)
-            .write(true)
-            .create(true)
-            .truncate(false)
-            .mode(0o600)
-            .open(&owner_path)
-            .map_err(|e| StoreError::io(action(), e))?;
+        let mut options = OpenOptions::new();
+        options.read(true).write(true).create(true).truncate(false).mode(0o600);
+        let opened = match options.open(&owner_path) {
+            // It can be locked all the same, by those who read.
+            Err(e) if e.kind() == io::ErrorKind::ReadOnlyFilesystem => File::open(&owner_path),
+            opened => opened,
+        };
+        let mut owner = opened.map_err(|e| StoreError::io(action(), e))?;
         if let Err(error) = flock(&owner, FlockOperation::NonBlockingLockExclusive) {
             if error != rustix::io::Errno::WOULDBLOCK {
                 let action = format!("locking {}", owner_path.display());

@@ -46,6 +46,7 @@ pub struct RepoSettings {
     readers: Vec<String>,
     writers: Vec<String>,
     seed: SeedPolicy,
+    upstream: Option<String>,
 }
 
 /// One change of a repository's settings.
@@ -121,6 +122,12 @@ impl RepoSettings {
             "swarm.seed" => {
                 let policy = SeedPolicy::parse(text);
                 self.seed = policy.ok_or_else(|| refuse("always, mounted or never"))?;
+            }
+            "swarm.upstream" => {
+                // What is refused may hold a password, and is not repeated.
+                let reason = "is an address http(s)://HOST/NAME.git, without user and password";
+                let refused = || StoreError::Setting { key: key.to_owned(), reason: reason.into() };
+                self.upstream = Some(value::upstream(text).ok_or_else(refused)?);
             }
             "receive.hiderefs" => self.hide_from_push.push(hidden()?),
             "uploadpack.advertisebundleuris" => self.no_bundles = !flag()?,
@@ -229,6 +236,12 @@ impl RepoSettings {
     /// When this copy of a peer's public repository is served on.
     pub fn seed(&self) -> SeedPolicy {
         self.seed
+    }
+
+    /// The server that this copy of a peer's repository is read from when no peer answers: the
+    /// address of the same repository there.
+    pub fn upstream(&self) -> Option<&str> {
+        self.upstream.as_deref()
     }
 
     fn encode(&self) -> Vec<u8> {

@@ -4,8 +4,8 @@
 //! once. **No answer is trusted**: an object must have its SHA-1, a chunk its SHA-256, and what
 //! has no hash of its own (lengths, manifests) is kept apart until something that has one proves
 //! it. A source that asks more than one party answers such questions only with what the publisher
-//! of the repository says: by itself, or signed ([`PageSignature`]). A source never writes to the
-//! store: [`crate::ReadThrough`] verifies and keeps.
+//! of the repository says, by itself or signed ([`PageSignature`]), or a server that the user named
+//! for it, unsigned. A source never writes to the store: [`crate::ReadThrough`] verifies and keeps.
 //!
 //! Failure semantics, which every implementer keeps to:
 //! - **absent** (`None`, or an id that does not come): the source was asked and does not have it,

@@ -2,7 +2,7 @@
 //!
 //! Layout of the directory: `FORMAT` (written last when a store is made: without it there is no
 //! store), `owner` (locked by the process that has the store open), `db/` (RocksDB), `tmp/`
-//! (emptied at every open), `cache/` (losable).
+//! (emptied at every open), `cache/` (losable), `ballast` (space for removals on a full disk).
 
 use std::fs::{self, File};
 use std::io::Write;
@@ -147,7 +147,11 @@ impl Store {
     ) -> Result<Self> {
         let tmp = path.join("tmp");
         if mode != OpenMode::Read {
-            let _ = fs::remove_dir_all(&tmp);
+            if let Err(e) = fs::remove_dir_all(&tmp)
+                && e.kind() == std::io::ErrorKind::ReadOnlyFilesystem
+            {
+                return Err(StoreError::io(format!("opening {} to write", path.display()), e));
+            }
             fs::DirBuilder::new()
                 .mode(0o700)
                 .create(&tmp)
@@ -186,9 +190,16 @@ impl Store {
         &self.inner.path
     }
 
-    /// A directory for temporary files on the same filesystem, emptied at the next open.
+    /// A directory for temporary files on the same filesystem, emptied at the next open; the
+    /// system's own when the store is open to read.
     pub fn tmp(&self) -> &Path {
         self.inner.db.tmp()
+    }
+
+    /// What the disk said when it failed a write: nothing is written after that until the store is
+    /// opened again. Reads go on.
+    pub fn stopped(&self) -> Option<&str> {
+        self.inner.db.stopped()
     }
 
     /// Repositories: names, visibility.
@@ -290,7 +301,7 @@ impl Store {
 }
 
 fn is_leftover(name: &std::ffi::OsStr) -> bool {
-    ["owner", "db", "tmp", "cache", "FORMAT.tmp"].iter().any(|known| name == *known)
+    ["owner", "db", "tmp", "cache", "ballast", "FORMAT.tmp"].iter().any(|known| name == *known)
 }
 
 fn write_format(path: &Path) -> Result<()> {
@@ -396,6 +407,11 @@ mod tests {
         ));
         drop(store);
         assert_eq!(files(), before);
+        // As a process leaves it that is killed while it opens the store.
+        fs::remove_dir(path.join("tmp")).expect("empty");
+        let store = Store::open_to_read(&path, &StoreOptions::default()).expect("opened");
+        assert!(store.tmp().is_dir(), "{}", store.tmp().display());
+        drop(store);
         let store = Store::open(&path, &StoreOptions::default()).expect("free again");
         assert!(store.repos().find(&name).expect("readable").is_some());
     }

@@ -4,9 +4,11 @@
 
 use std::io::{Read, Write};
 use std::net::{SocketAddr, TcpStream};
+use std::sync::Arc;
 use std::time::Duration;
 
 use mega_storage::{NewToken, NoProgress, Repo, TokenScope, Visibility};
+use mega_store::audit::Audit;
 use mega_store::http::{Limits, ServeOptions};
 use mega_store::node::Serving;
 use mega_tools::fuzz::{Ending, Target};
@@ -58,7 +60,8 @@ impl Http {
         let limits = Limits { head_timeout: timeout, body_timeout: timeout, ..Limits::default() };
         let listen = vec!["127.0.0.1:0".parse().expect("an address")];
         let options = ServeOptions { listen, tls: None, is_read_only: false, limits };
-        let serving = Serving::start(&scratch.store, &options).expect("started");
+        let audit = Arc::new(Audit::new(scratch.store.path()));
+        let serving = Serving::start(&scratch.store, &audit, &options).expect("started");
         let url = serving.urls().remove(0);
         let address = url.trim_start_matches("http://").parse().expect("an address");
         let ids = [open_ids.0, open_ids.1, secret_ids.0, secret_ids.1];

@@ -29,6 +29,7 @@ impl Target for Names {
             "\x02receive.fsckObjects=false",
             "\x02receive.maxInputSize=5m",
             "\x02swarm.allowRead=12D3KooWEyoppNCUx8Yx66oV9fJnriXwCcXwDDUA2kj6vnc6iDEp",
+            "\x02swarm.upstream=https://h:8417/a/b.git",
             "\x03version=2:version=1",
             "\x038ab686eafeb1f44702738c8b0f24f2567c36da6d",
         ];

@@ -68,6 +68,16 @@ fn what_was_imported_before_comes_again_after_it_went() {
     history(&world, "source.git");
     world.ok(&["import", "source.git", "a"]);
     world.ok(&["repo", "fork", "a", "b"]);
+    // As git counts: every object's length, once for each repository.
+    let lens = world.sh("cd source.git && git rev-list --objects --no-object-names --all \
+         | git cat-file --batch-check='%(objectsize)'");
+    let len: u64 = lens.lines().map(|len| len.parse::<u64>().expect("a number")).sum();
+    let stats = |name: &[&str]| world.run(&[&["--json", "stats"], name].concat()).json().remove(0);
+    let all = stats(&[]);
+    assert_eq!((&all["logical_bytes"], &all["unique_bytes"]), (&(2 * len).into(), &len.into()));
+    assert_eq!((&all["dedup_ratio"], &all["garbage"]["objects"]), (&2.0.into(), &0.into()));
+    let one = stats(&["b"]);
+    assert_eq!((&one["object_bytes"], &one["objects"]), (&len.into(), &all["objects"]));
     world.ok(&["repo", "delete", "a"]);
     let went = gc(&world, &["--grace", "0"]);
     assert_eq!(

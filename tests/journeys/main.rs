@@ -11,6 +11,7 @@ mod clients;
 mod control;
 mod crash;
 mod export;
+mod faults;
 mod fetch;
 mod files;
 mod gc;

@@ -1,6 +1,7 @@
 //! Stock git with a repository at a peer: `git-remote-p2p`.
 
 use std::os::unix::fs::symlink;
+use std::time::{Duration, Instant};
 
 use crate::peers::{address, id, peer};
 use crate::support::large::{checkout, commit, read, tenth_changed};
@@ -13,6 +14,26 @@ fn with_helper(world: &World) {
     let bin = world.make("bin");
     symlink(env!("CARGO_BIN_EXE_mega-store"), bin.join("git-remote-p2p")).expect("linked");
     world.sh("git config --global user.name me; git config --global user.email me@example.org");
+}
+
+/// Waits for a line of the store's audit log: its route and its repository, by that peer.
+#[track_caller]
+fn is_noted(world: &World, peer: &str, route: &str) {
+    let (path, started) = (world.store().join("log/audit.log"), Instant::now());
+    let is_it = |line: &str| {
+        let line: serde_json::Value = serde_json::from_str(line).expect("JSON");
+        let good = line["status"] == 200 && line["bytes_in"].as_u64() > Some(0);
+        let of = (&line["who"], &line["route"], &line["repo"]);
+        good && of == (&format!("peer {peer}").into(), &route.into(), &"source".into())
+    };
+    loop {
+        // The line is written when the answer is out.
+        let log = std::fs::read_to_string(&path).unwrap_or_default();
+        if log.split_inclusive('\n').any(|line| line.ends_with('\n') && is_it(line)) {
+            return;
+        }
+        assert!(started.elapsed() < Duration::from_secs(60), "no {route} in {log}");
+    }
 }
 
 /// Runs git where the helper is found, with the world's store.
@@ -62,8 +83,11 @@ fn git_clones_fetches_and_pushes_over_peers() {
     let refused = git(&here, &["-C", "work", "push", "-q", "origin", "HEAD:refs/heads/topic"]);
     assert_ne!(refused.code, 0);
     assert!(refused.words.contains("does not let this store push"), "{refused:?}");
+    let log = there.store().join("log/audit.log");
+    assert!(!log.exists(), "who only asks writes nothing");
     there.ok(&["repo", "config", "source", "swarm.allowWrite", &id(&here)]);
     well(git(&here, &["-C", "work", "push", "-q", "origin", "HEAD:refs/heads/topic"]));
+    is_noted(&there, &id(&here), "p2p git-receive-pack");
     let pushed = here.git("work", &["rev-parse", "HEAD"]);
     let shown = there.ok(&["repo", "show", "source", "--json"]);
     assert!(shown.contains(pushed.trim()), "{shown}");
@@ -116,6 +140,9 @@ fn lfs_files_come_and_go_over_peers() {
     let second = tenth_changed(&first, &mut numbers);
     commit(&here, "down", &second);
     well(git(&here, &["-C", "down", "push", "-q", "origin", "HEAD"]));
+    for route in ["p2p lfs send", "p2p lfs finish", "p2p git-receive-pack"] {
+        is_noted(&there, &id(&here), route);
+    }
     let stored: u64 = {
         let stats = there.ok(&["stats", "--json"]);
         let stats: serde_json::Value = serde_json::from_str(&stats).expect("JSON");

@@ -95,6 +95,58 @@ fn only_what_is_touched_comes_from_a_peer_and_stays_when_it_has_gone() {
 }
 
 #[test]
+fn reads_go_on_by_the_upstream_when_the_peer_is_killed() {
+    if !has_fuse() {
+        return;
+    }
+    let (there, beside, here) = (World::with_store(), World::with_store(), World::with_store());
+    let bytes = Numbers(78).bytes(LEN);
+    there.sh("git init -q big && cd big && git lfs track '*.bin' >&2 && mkdir later");
+    fs::write(there.path("big/model.bin"), &bytes).expect("written");
+    fs::write(there.path("big/later/small"), "small\n").expect("written");
+    there.sh("cd big && git add . && git commit -qm one");
+    there.ok(&["import", "big"]);
+    there.ok(&["repo", "visibility", "big", "public"]);
+    beside.ok(&["import", &there.path("big").display().to_string()]);
+    let server = Server::start(&beside);
+    let upstream = server.repo("big");
+    let mut killed = peer(&there);
+    here.ok(&["peer", "add", &address(&killed)]);
+    let url = format!("p2p://{}/repo/big", id(&there));
+    let whole = |path: &std::path::Path| {
+        assert!(fs::read(path.join("model.bin")).expect("read") == bytes, "every byte");
+        assert_eq!(fs::read_to_string(path.join("later/small")).expect("read"), "small\n");
+    };
+    {
+        let mounted = here.mount(&url, "mnt", &["--upstream", &upstream]);
+        let file = File::open(mounted.path.join("model.bin")).expect("opened");
+        let mut part = vec![0; 1 << 20];
+        file.read_exact_at(&mut part, 20_000_000).expect("read");
+        assert!(part == bytes[20_000_000..21_048_576], "right bytes from the middle");
+        killed.kill();
+        whole(&mounted.path);
+        let status = here.run(&["status", "--json"]).json().remove(0);
+        let shown = &status["mounts"][0]["upstream"];
+        assert_eq!(shown["url"], upstream);
+        let used = shown["bytes"].as_u64().expect("a number");
+        assert!(used > LEN as u64 / 2, "{used} bytes from the server");
+    }
+    // It is kept, and with the peer away for good it is what a mount finds.
+    let local = format!("{}/big", id(&there));
+    assert_eq!(here.ok(&["repo", "config", &local, "swarm.upstream"]).trim(), upstream);
+    let again = here.mount(&local, "again", &[]);
+    whole(&again.path);
+    // Only what is read from a peer has one, and none with a password is kept.
+    here.make("no");
+    let run = here.run(&["mount", &upstream, "no", "--upstream", &upstream]);
+    run.says(2, &["only what is read from a peer"]);
+    let secret = "http://me:secret@127.0.0.1:1/big.git";
+    let run = here.run(&["repo", "config", &local, "swarm.upstream", secret]);
+    run.says(2, &["without user and password"]);
+    assert!(!run.words.contains("secret"), "{}", run.words);
+}
+
+#[test]
 fn a_seeder_that_is_killed_and_comes_back_is_read_on_from() {
     if !has_fuse() {
         return;

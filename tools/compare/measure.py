@@ -94,7 +94,9 @@ def peak_of(pid):
 
 def disk_use(path, is_counted=lambda entry: True):
     """Bytes that the files below a folder take on the disk, as du says: a file a chunk has its price."""
-    files = (entry for entry in Path(path).rglob("*") if entry.is_file() and not entry.is_symlink())
+    files = (entry for entry in Path(path).rglob("*") if entry.is_file() and not entry.is_symlink()
+             # Our reserve for a full disk, which holds nothing.
+             and entry.name != "ballast")
     return sum(entry.stat().st_blocks * 512 for entry in files if is_counted(entry))
 
 
@@ -218,20 +220,28 @@ class Mount:
         self.end()
 
 
+def pages_read_again():
+    """Pages of files that the kernel had taken back for want of use, and has read again since it started."""
+    with open("/proc/vmstat") as lines:
+        return next((int(line.split()[1]) for line in lines if line.startswith("workingset_refault_file")), 0)
+
+
 def asked(mount, step):
-    """Runs a step. Returns its cost, that of the mount's process included, and the kernel's requests for it by kind."""
-    before, cpu = mount.requests(), mount.cpu()
+    """Runs a step. Returns its cost, that of the mount's process included; the kernel's requests for it by kind; and how
+    many pages it had taken back that were read again: each is a reason for a request that a mount cannot help."""
+    before, cpu, again = mount.requests(), mount.cpu(), pages_read_again()
     cost = step()
+    again = pages_read_again() - again
     cost = Cost(cost.cpu + mount.cpu() - cpu, cost.wall, cost.peak_kib, cost.output)
     more = {kind: count - before.get(kind, 0) for kind, count in mount.requests().items()}
-    return cost, {kind: count for kind, count in more.items() if count}
+    return cost, {kind: count for kind, count in more.items() if count}, again
 
 
 def against_ext4(mount, theirs, steps_of, rounds, warm=1):
     """Steps on ext4 and on a fresh mount a round: a first pass, then `warm` more, side by side.
 
     `mount` makes a mount, `theirs` are the steps on ext4 by name, `steps_of` makes them for the mount's folder. Returns
-    the costs by step and side, and the requests that the kernel sent for each of ours.
+    the costs by step and side, the requests that the kernel sent for each of ours, and the pages it read again then.
     """
     results = {}
     for step in theirs.values():
@@ -241,11 +251,12 @@ def against_ext4(mount, theirs, steps_of, rounds, warm=1):
             ours = steps_of(mounted.folder)
             for suffix in [", first"] + [""] * warm:
                 for step in ours:
-                    cost, requests = asked(mounted, ours[step])
-                    sides = results.setdefault(step + suffix, {"ours": [], "ext4": [], "requests": []})
+                    cost, requests, again = asked(mounted, ours[step])
+                    sides = results.setdefault(step + suffix, {"ours": [], "ext4": [], "requests": [], "again": []})
                     sides["ours"].append(cost)
                     sides["ext4"].append(theirs[step]())
                     sides["requests"].append(requests)
+                    sides["again"].append(again)
             print(f"  round {number + 1} of {rounds}: peak {mounted.peak_kib() / 1024:.0f} MiB", file=sys.stderr, flush=True)
     return results
 

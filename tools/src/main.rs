@@ -27,6 +27,11 @@ cargo x TASK
                                    --served: a server, during pushes and LFS uploads
   powercut --program BIN [--served] [--rounds 20] [--seed S] [--dir DIR]
                                    cuts the power under the same on a loop image (root only)
+  diskfault --program BIN [--served] [--rounds 60] [--seed S] [--dir DIR]
+                                   fails a write or sync of the same, or has no room for it
+  mixed --program BIN [--rounds 50] [--minutes M] [--seed S] [--dir DIR]
+                                   pushes, deletions, clones, mounts and gc at once on a server
+                                   that is killed; for M minutes: that is not, and gives space back
   netlab lab|exec|PROBE ...        hosts with links as bad as asked (root only; netlab alone: how)
 ";
 
@@ -46,6 +51,8 @@ fn main() -> ExitCode {
         "fuzz" => fuzz::run(args).map(done),
         "killnine" => torture::killnine::run(args).map(done),
         "powercut" => torture::powercut::run(args).map(done),
+        "diskfault" => torture::diskfault::run(args).map(done),
+        "mixed" => torture::mixed::run(args).map(done),
         "netlab" => netlab::run(args),
         "help" | "--help" | "-h" => {
             print!("{USAGE}");

@@ -11,6 +11,9 @@ pub(super) fn of_store(error: &StoreError) -> String {
         }
         StoreError::Collision { id } => format!("SHA1 COLLISION FOUND WITH {id} !"),
         StoreError::DiskFull { .. } => "the server's disk is full".to_owned(),
+        StoreError::Stopped { .. } => {
+            "the server's disk failed: nothing is written any more".to_owned()
+        }
         StoreError::Interrupted => "the server is stopping: try again".to_owned(),
         StoreError::RepoGone { .. } => "the repository has been deleted".to_owned(),
         StoreError::MissingObject { id } => format!("missing object {id}"),

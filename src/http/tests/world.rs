@@ -4,6 +4,7 @@ use std::io::{Read, Write};
 use std::net::{SocketAddr, TcpStream};
 use std::path::Path;
 use std::process::Command;
+use std::sync::Arc;
 use std::time::Duration;
 
 use mega_storage::{
@@ -16,6 +17,7 @@ use tokio::runtime::{Builder, Runtime};
 
 use super::super::secret::Secret;
 use super::super::{Limits, ServeError, ServeOptions, Server};
+use crate::audit::Audit;
 
 /// `printf 'Hello, World!\n' | git hash-object --stdin`.
 pub const HELLO: &str = "8ab686eafeb1f44702738c8b0f24f2567c36da6d";
@@ -66,7 +68,8 @@ impl World {
         let runtime = Builder::new_multi_thread().enable_all().build().expect("a runtime");
         let listen = vec!["127.0.0.1:0".parse().expect("an address")];
         let options = options(listen, &plan);
-        let server = runtime.block_on(Server::start(&store, &options)).expect("started");
+        let server = runtime.block_on(Server::start(&store, &audit(&store), &options));
+        let server = server.expect("started");
         let address = server.addresses()[0];
         let client = Client::builder()
             .timeout(Duration::from_secs(60))
@@ -200,7 +203,8 @@ impl World {
     pub fn restart(&mut self, options: &ServeOptions) {
         self.end();
         let runtime = Builder::new_multi_thread().enable_all().build().expect("a runtime");
-        let server = runtime.block_on(Server::start(&self.store, options)).expect("started");
+        let server = runtime.block_on(Server::start(&self.store, &audit(&self.store), options));
+        let server = server.expect("started");
         self.address = server.addresses()[0];
         (self.server, self.runtime) = (Some(server), Some(runtime));
     }
@@ -224,6 +228,10 @@ impl Drop for World {
     }
 }
 
+fn audit(store: &Store) -> Arc<Audit> {
+    Arc::new(Audit::new(store.path()))
+}
+
 pub fn options(listen: Vec<SocketAddr>, plan: &Plan) -> ServeOptions {
     let (is_read_only, limits) = (plan.is_read_only, plan.limits);
     ServeOptions { listen, tls: None, is_read_only, limits }
@@ -232,7 +240,7 @@ pub fn options(listen: Vec<SocketAddr>, plan: &Plan) -> ServeOptions {
 /// Tries to start a server, and ends it at once.
 pub fn try_start(store: &Store, options: &ServeOptions) -> Result<(), ServeError> {
     let runtime = Builder::new_multi_thread().enable_all().build().expect("a runtime");
-    runtime.block_on(async { Server::start(store, options).await.map(|_| ()) })
+    runtime.block_on(async { Server::start(store, &audit(store), options).await.map(|_| ()) })
 }
 
 pub fn read_all(stream: &mut TcpStream) -> String {

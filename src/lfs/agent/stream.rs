@@ -61,14 +61,39 @@ fn send(stream: UnixStream, ask: &Say<'_>) -> io::Result<(UnixStream, u16)> {
     Ok((stream, u16::from_be_bytes(status)))
 }
 
-/// Has the answer read; the stream when it can be used again, and the reason of a refusal.
-fn read_answer(
-    stream: UnixStream,
+/// Writes a request.
+///
+/// # Errors
+/// The writer's.
+pub(super) fn write_request(
+    out: &mut dyn Write,
+    route: Route,
+    file: &FileId,
+    body: &[u8],
+) -> io::Result<()> {
+    write_ask(out, route, file)?;
+    let mut pieces = PieceWriter::new(out);
+    if route == Route::Put {
+        let mut head = Vec::new();
+        let claim = Claim { size: body.len() as u64, bases: Vec::new() };
+        wire::write_head(&claim, &mut head)?;
+        pieces.write_all(&head)?;
+    }
+    pieces.write_all(body)?;
+    pieces.finish()
+}
+
+/// Has what follows an answer's status read. Whether the next answer can follow, and the reason of
+/// a refusal.
+///
+/// # Errors
+/// The reader's, and those of `take`.
+pub(super) fn read_answer(
+    input: &mut dyn Read,
     is_good: bool,
     take: &mut Take<'_>,
-) -> io::Result<(Option<UnixStream>, Option<String>)> {
-    let mut input = io::BufReader::with_capacity(PIECE_LEN_MAX as usize, &stream);
-    let mut body = PieceReader::new(&mut input);
+) -> io::Result<(bool, Option<String>)> {
+    let mut body = PieceReader::new(input);
     let refusal = if is_good {
         take(&mut body)?;
         None
@@ -77,9 +102,7 @@ fn read_answer(
         body.by_ref().take(REASON_LEN_MAX).read_to_end(&mut reason)?;
         Some(tidy(&String::from_utf8_lossy(&reason)))
     };
-    let is_over = body.finish(ANSWER_LEN_MAX)?;
-    drop(input);
-    Ok((is_over.then_some(stream), refusal))
+    Ok((body.finish(ANSWER_LEN_MAX)?, refusal))
 }
 
 impl Carrier for StreamRemote<'_> {
@@ -98,18 +121,7 @@ impl Carrier for StreamRemote<'_> {
             host: self.name.clone(),
             reason: error.to_string(),
         })?;
-        let ask = |out: &mut dyn Write| {
-            write_ask(out, route, &file)?;
-            let mut pieces = PieceWriter::new(out);
-            if route == Route::Put {
-                let mut head = Vec::new();
-                let claim = Claim { size: body.len() as u64, bases: Vec::new() };
-                wire::write_head(&claim, &mut head)?;
-                pieces.write_all(&head)?;
-            }
-            pieces.write_all(&body)?;
-            pieces.finish()
-        };
+        let ask = |out: &mut dyn Write| write_request(out, route, &file, &body);
         let mut kept = self.stream.lock();
         // One that was used before may have ended meanwhile: then it is asked on a new one.
         let sent = match kept.take().map(|stream| send(stream, &ask)) {
@@ -117,9 +129,11 @@ impl Carrier for StreamRemote<'_> {
             _ => (self.connect)(&self.name).and_then(|stream| send(stream, &ask)),
         };
         let (stream, status) = sent.map_err(|error| self.failed(&error))?;
-        let (stream, refusal) =
-            read_answer(stream, status == GOOD, take).map_err(|error| self.failed(&error))?;
-        *kept = stream;
+        let mut input = io::BufReader::with_capacity(PIECE_LEN_MAX as usize, &stream);
+        let read = read_answer(&mut input, status == GOOD, take);
+        let (is_over, refusal) = read.map_err(|error| self.failed(&error))?;
+        drop(input);
+        *kept = is_over.then_some(stream);
         match refusal {
             None => Ok(()),
             Some(reason) => {

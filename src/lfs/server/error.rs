@@ -142,6 +142,9 @@ impl LfsError {
         let message = match self {
             Self::Store(_) if status == 500 => "internal server error".to_owned(),
             Self::Store(StoreError::Interrupted) => "the server is stopping".to_owned(),
+            Self::Store(StoreError::Stopped { .. }) => {
+                "the server's disk failed: nothing is written any more".to_owned()
+            }
             Self::Store(StoreError::DiskFull { .. }) => "no space left on the server".to_owned(),
             _ => self.to_string(),
         };
@@ -162,7 +165,7 @@ fn status_of_store(error: &StoreError) -> u16 {
         | StoreError::NoRepo { .. } => 404,
         StoreError::Limit { .. } => 413,
         StoreError::FileHashMismatch { .. } | StoreError::FileLenMismatch { .. } => 422,
-        StoreError::Interrupted => 503,
+        StoreError::Interrupted | StoreError::Stopped { .. } => 503,
         StoreError::DiskFull { .. } => 507,
         _ => 500,
     }

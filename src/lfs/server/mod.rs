@@ -53,7 +53,7 @@ pub use message::{
     Action, Actions, BatchRequest, BatchResponse, ObjectAnswer, ObjectError, ObjectRequest,
     RefSpec, VerifyRequest, parse,
 };
-pub use stream::serve;
+pub use stream::{Written, serve};
 pub use transfer::{Download, Uploaded, open_download, upload, verify};
 
 /// The protocol's media type.

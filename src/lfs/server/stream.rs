@@ -9,7 +9,19 @@ use super::{LfsContext, LfsError, chunked, limits};
 use crate::lfs::pieces::{GOOD, PieceReader, PieceWriter, read_ask};
 use crate::lfs::wire::{self, Claim, Route, Step};
 
-/// Answers requests until there are no more.
+/// What somebody sent who may write, and how that ended.
+pub struct Written {
+    /// The request.
+    pub route: Route,
+    /// The file.
+    pub file: FileId,
+    /// As HTTP has it.
+    pub status: u16,
+    /// Bytes that came.
+    pub len: u64,
+}
+
+/// Answers requests until there are no more. `note` is told of each that writes.
 ///
 /// # Errors
 /// When the stream breaks or the asker does not keep to the protocol. A request that is refused is
@@ -18,11 +30,17 @@ pub fn serve(
     context: &LfsContext<'_>,
     input: &mut dyn Read,
     output: &mut (dyn Write + Send),
+    note: &dyn Fn(&Written),
 ) -> io::Result<()> {
     while let Some((route, file)) = read_ask(input)? {
         let mut body = PieceReader::new(&mut *input);
         let mut answer = Answer { out: output, has_begun: false };
-        match answer_one(context, route, &file, &mut body, &mut answer) {
+        let answered = answer_one(context, route, &file, &mut body, &mut answer);
+        if route.is_write() && context.must_write().is_ok() {
+            let status = answered.as_ref().map_or_else(LfsError::status, |()| GOOD);
+            note(&Written { route, file, status, len: body.read_len() });
+        }
+        match answered {
             Ok(()) => {
                 answer.begin(GOOD)?;
                 PieceWriter::new(&mut *output).finish()?;

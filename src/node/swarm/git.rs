@@ -8,10 +8,12 @@ use mega_storage::{Progress, Repo, Store, StoreError, Unit};
 
 use super::lookup::resolve;
 use super::{SwarmOptions, book::StoreBook};
+use crate::audit::{Audit, Entry};
+use crate::git::receive_pack::ReceiveReport;
 use crate::git::{GitError, Protocol, Service, receive_pack, upload_pack};
 use crate::lfs;
-use crate::lfs::server::LfsContext;
 use crate::lfs::server::slices::SliceCache;
+use crate::lfs::server::{LfsContext, Written};
 use crate::node::{Node, NodeError, remote};
 use crate::swarm::exchange::{Book, Following, GitServer, GitStream};
 use crate::swarm::net::Waits;
@@ -29,6 +31,7 @@ const STREAM_LEN: usize = 128 << 10;
 /// Serves git to peers, to each what its rights are.
 pub(super) struct PeerGit {
     store: Store,
+    audit: Arc<Audit>,
     answerer: Arc<Answerer>,
     book: Arc<StoreBook>,
     slices: SliceCache,
@@ -51,12 +54,14 @@ impl Progress for WhileUp {
 impl PeerGit {
     pub(super) fn new(
         store: &Store,
+        audit: &Arc<Audit>,
         answerer: &Arc<Answerer>,
         book: &Arc<StoreBook>,
         waits: &Waits,
     ) -> Self {
         Self {
             store: store.clone(),
+            audit: audit.clone(),
             answerer: answerer.clone(),
             book: book.clone(),
             slices: SliceCache::default(),
@@ -88,26 +93,24 @@ impl PeerGit {
         let actor = format!("peer {peer}");
         let service =
             |protocol| Service::new(&self.store, &repo, &settings, protocol, &actor, &self.stop);
-        let mut input = BufReader::new(read);
+        let note = |route: &str, id: Option<String>, status, in_len| {
+            let route = format!("p2p {route}");
+            let (who, repo) = (actor.as_str(), Some(repo.name.as_str()));
+            let (from, action) = (None, "write");
+            self.audit.note(&Entry { who, from, action, route, repo, id, status, in_len });
+        };
+        let mut input = BufReader::new(Counted { read, len: 0 });
         match open.service {
-            GitService::UploadPack => {
-                let service = service(Protocol::V2)?;
-                upload_pack::advertise(&service, write)?;
-                write.flush().map_err(GitError::gone)?;
-                while !input.fill_buf().map_err(GitError::gone)?.is_empty() {
-                    let report = upload_pack::serve(&service, &mut input, write)?;
-                    write.flush().map_err(GitError::gone)?;
-                    let is_last = report.command == upload_pack::Command::None;
-                    if is_last || report.refused.is_some() {
-                        break;
-                    }
-                }
-            }
+            GitService::UploadPack => fetches(&service(Protocol::V2)?, &mut input, write)?,
             GitService::ReceivePack => {
                 let service = service(Protocol::V0)?;
                 receive_pack::advertise(&service, write)?;
                 write.flush().map_err(GitError::gone)?;
-                match receive_pack::serve(&service, &mut input, write) {
+                let pushed = receive_pack::serve(&service, &mut input, write);
+                if let Some(status) = status_of(&pushed) {
+                    note("git-receive-pack", None, status, input.get_ref().len);
+                }
+                match pushed {
                     // It was told in the protocol's own words.
                     Ok(_) | Err(GitError::Refused { .. }) => {}
                     Err(error) => return Err(error),
@@ -127,11 +130,58 @@ impl PeerGit {
                     slices: &self.slices,
                     stop: &self.stop,
                 };
+                let note = |&Written { route, file, status, len }: &Written| {
+                    let route = format!("lfs {}", route.name().unwrap_or("put"));
+                    note(&route, Some(file.to_string()), status, len);
+                };
                 let mut output = BufWriter::with_capacity(STREAM_LEN, write);
-                lfs::server::serve(&context, &mut input, &mut output).map_err(GitError::gone)?;
+                let served = lfs::server::serve(&context, &mut input, &mut output, &note);
+                served.map_err(GitError::gone)?;
             }
         }
         Ok(())
+    }
+}
+
+/// Answers fetches until there are no more.
+fn fetches(
+    service: &Service<'_>,
+    input: &mut (impl BufRead + Send),
+    write: &mut (dyn Write + Send),
+) -> Result<(), GitError> {
+    upload_pack::advertise(service, write)?;
+    write.flush().map_err(GitError::gone)?;
+    while !input.fill_buf().map_err(GitError::gone)?.is_empty() {
+        let report = upload_pack::serve(service, input, write)?;
+        write.flush().map_err(GitError::gone)?;
+        if report.command == upload_pack::Command::None || report.refused.is_some() {
+            break;
+        }
+    }
+    Ok(())
+}
+
+/// How a push ended, as HTTP has it; `None` for one of nothing.
+fn status_of(pushed: &Result<ReceiveReport, GitError>) -> Option<u16> {
+    match pushed {
+        Ok(report) if *report == ReceiveReport::default() => None,
+        Ok(_) | Err(GitError::Refused { .. }) => Some(200),
+        Err(GitError::Wire(_)) => Some(400),
+        Err(GitError::ClientGone(_) | GitError::Store(_)) => Some(500),
+    }
+}
+
+/// Counts what is read.
+struct Counted<'a> {
+    read: &'a mut (dyn Read + Send),
+    len: u64,
+}
+
+impl Read for Counted<'_> {
+    fn read(&mut self, out: &mut [u8]) -> io::Result<usize> {
+        let len = self.read.read(out)?;
+        self.len += len as u64;
+        Ok(len)
     }
 }
 

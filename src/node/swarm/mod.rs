@@ -12,7 +12,7 @@ mod peer_source;
 mod tests;
 
 use std::sync::Arc;
-use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::time::Duration;
 
 use crossbeam_channel::{Sender, bounded};
@@ -33,6 +33,7 @@ pub(super) use lookup::resolve;
 pub(super) use peer_source::{PeerSource, bind, local_name};
 
 use super::{Node, NodeError};
+use crate::audit::Audit;
 use crate::http::Series;
 use crate::swarm::exchange::{
     BULK, ExchangeOptions, GIT, GIT_STREAMS_MAX, PeerStatus, Swarm, URGENT,
@@ -70,6 +71,8 @@ pub struct NodeSwarm {
     serves: Arc<AtomicBool>,
     swarm: Swarm,
     listen_count: usize,
+    /// Bytes that upstreams gave.
+    upstream_len: Arc<AtomicU64>,
     /// What looks after followed repositories ends with it.
     upkeep: Option<Sender<()>>,
     /// What announces, and what looks after followed repositories.
@@ -111,7 +114,7 @@ impl ValueCheck for RecordCheck {
 }
 
 impl NodeSwarm {
-    fn start(store: &Store, options: &SwarmOptions) -> Result<Self, NodeError> {
+    fn start(store: &Store, audit: &Arc<Audit>, options: &SwarmOptions) -> Result<Self, NodeError> {
         let identity = Arc::new(Identity::open_or_create(store.path())?);
         let book = Arc::new(StoreBook::new(store));
         let directory = Arc::new(RepoDirectory::new(store, &identity));
@@ -127,7 +130,7 @@ impl NodeSwarm {
         let used = NetUse { check: Arc::new(RecordCheck), accept: vec![URGENT, BULK, GIT] };
         let (net, events) = Net::start(identity.keypair(), net, used, runtime.handle())?;
         let answerer = Arc::new(Answerer::new(store, directory.clone()));
-        let git = PeerGit::new(store, &answerer, &book, net.waits());
+        let git = PeerGit::new(store, audit, &answerer, &book, net.waits());
         let exchange = ExchangeOptions {
             answerer: Some(answerer),
             git: Some(Arc::new(git)),
@@ -167,6 +170,7 @@ impl NodeSwarm {
             serves,
             swarm,
             listen_count: options.net.listen.len(),
+            upstream_len: Arc::default(),
             upkeep: Some(upkeep),
             threads,
             runtime: Some(runtime),
@@ -215,6 +219,11 @@ impl NodeSwarm {
             gauge("swarm_peers", "Peers connected now.", connected as u64),
             gauge("swarm_repositories", "Repositories read from peers.", all.followed as u64),
             total("swarm_in_bytes_total", "Bytes of chunks from peers.", counts.good_len),
+            total(
+                "swarm_upstream_bytes_total",
+                "Bytes of packs and chunks from upstreams, in place of peers.",
+                self.upstream_len.load(Ordering::Relaxed),
+            ),
             total("swarm_wasted_bytes_total", "Bytes that came twice or too late.", wasted),
             total("swarm_out_bytes_total", "Bytes of content to peers.", sum(|p| p.sent_len)),
             total("swarm_chunks_verified_total", "Chunks that were right.", counts.good),
@@ -291,7 +300,7 @@ impl Node {
         if let Some(swarm) = started.as_ref() {
             return Ok(swarm.clone());
         }
-        let swarm = Arc::new(NodeSwarm::start(&self.store, options)?);
+        let swarm = Arc::new(NodeSwarm::start(&self.store, &self.audit, options)?);
         *started = Some(swarm.clone());
         Ok(swarm)
     }

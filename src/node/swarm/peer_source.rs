@@ -12,10 +12,11 @@ use mega_storage::{
 use super::book::{StoreBook, unix_now};
 use super::follows::{Follow, REF_PAGES, digest_of};
 use super::{NodeSwarm, lookup};
-use crate::http::client::RemoteRef;
+use crate::http::client::{HttpSource, RemoteRef};
 use crate::node::NodeError;
 use crate::swarm::exchange::Swarm;
 use crate::swarm::fetcher::{Fetcher, FurtherPeers};
+use crate::swarm::hedge::{HEDGE_AFTER, Hedge, Upstream};
 use crate::swarm::net::NetError;
 use crate::swarm::record::{self, RepoRecord, Slot, peer_bytes};
 use crate::swarm::wire::RefLine;
@@ -33,12 +34,22 @@ pub(in crate::node) fn local_name(peer: &PeerId, name: &RepoName) -> Result<Repo
 const FIRST_PEER_TIME: Duration = Duration::from_secs(10);
 
 /// One repository, read from peers.
+#[derive(Clone)]
 pub(in crate::node) struct PeerSource {
     follow: Arc<Follow>,
     store: Store,
     swarm: Swarm,
     rid: RepoKey,
     shown: String,
+    beside: Option<Beside>,
+}
+
+/// The server beside them.
+#[derive(Clone)]
+struct Beside {
+    server: Arc<HttpSource>,
+    upstream: Arc<Upstream>,
+    hedge: Arc<Hedge>,
 }
 
 impl PeerSource {
@@ -64,7 +75,20 @@ impl PeerSource {
             _following: exchange.follow(rid, vec![(peer, addresses)], is_public),
         });
         swarm.follows.add(follow.clone());
-        Ok(Self { follow, store: store.clone(), swarm: exchange, rid, shown })
+        Ok(Self { follow, store: store.clone(), swarm: exchange, rid, shown, beside: None })
+    }
+
+    /// The same with a server that is asked what peers do not answer in time.
+    pub(in crate::node) fn beside(self, swarm: &NodeSwarm, server: HttpSource) -> Self {
+        let server = Arc::new(server);
+        let upstream = Arc::new(Upstream::new(&server, &swarm.upstream_len));
+        let hedge = Arc::new(Hedge::new(&self.follow.fetcher, &upstream, HEDGE_AFTER));
+        Self { beside: Some(Beside { server, upstream, hedge }), ..self }
+    }
+
+    /// What is asked beside peers.
+    pub(in crate::node) fn upstream(&self) -> Option<&Arc<Upstream>> {
+        self.beside.as_ref().map(|beside| &beside.upstream)
     }
 
     /// Notes who reads: it is followed, and may be served on, for as long as that is there.
@@ -78,7 +102,12 @@ impl PeerSource {
         asked.extend(names.iter().cloned());
         asked.sort();
         asked.dedup();
-        self.lines(&asked, names)
+        let Some(Beside { server, hedge, .. }) = &self.beside else {
+            return self.lines(&asked, names);
+        };
+        let (this, server) = (self.clone(), server.clone());
+        let (names, same) = (names.to_vec(), names.to_vec());
+        hedge.ask_one(move || this.lines(&asked, &names), move || server.refs(&same))
     }
 
     /// All references that it shows.
@@ -151,16 +180,24 @@ impl PeerSource {
         self.shown.clone()
     }
 
-    /// All peers, and once more those after the first ones: each may have a part.
+    /// All peers, and once more those after the first ones: each may have a part. Where the first
+    /// answer may be a server's, all of them once more.
     pub(in crate::node) fn objects(&self) -> Vec<Arc<dyn ObjectSource>> {
         let fetcher = &self.follow.fetcher;
-        let further = (1..=FURTHER_PEERS).map(|skip| FurtherPeers::new(fetcher, skip));
+        let (first, skip): (Arc<dyn ObjectSource>, _) = match &self.beside {
+            Some(beside) => (beside.hedge.clone(), 0),
+            None => (fetcher.clone(), 1),
+        };
+        let further = (skip..=FURTHER_PEERS).map(|skip| FurtherPeers::new(fetcher, skip));
         let further = further.map(|peers| Arc::new(peers) as Arc<dyn ObjectSource>);
-        std::iter::once(fetcher.clone() as Arc<dyn ObjectSource>).chain(further).collect()
+        std::iter::once(first).chain(further).collect()
     }
 
     pub(in crate::node) fn chunks(&self) -> Arc<dyn ChunkSource> {
-        self.follow.fetcher.clone()
+        match &self.beside {
+            Some(beside) => beside.hedge.clone(),
+            None => self.follow.fetcher.clone(),
+        }
     }
 }
 

@@ -5,6 +5,7 @@ mod liar;
 mod lies;
 mod restart;
 mod stranger;
+mod upstream;
 
 use std::ops::ControlFlow;
 use std::time::Instant;
@@ -56,7 +57,8 @@ fn started(dir: TempDir, store: Store, through: &[&Peer], download: Option<u64>)
         ..Default::default()
     };
     let options = SwarmOptions { net, download, upload: None };
-    let swarm = NodeSwarm::start(&store, &options).expect("started");
+    let audit = Arc::new(Audit::new(store.path()));
+    let swarm = NodeSwarm::start(&store, &audit, &options).expect("started");
     assert_eq!(swarm.addresses(LONG).len(), 1);
     Peer { store, swarm, _dir: dir }
 }

@@ -129,6 +129,11 @@ pub(super) enum Message {
         peer: PeerId,
         answer: oneshot::Sender<bool>,
     },
+    /// Whether a peer that may have a repository can be asked now.
+    IsServed {
+        repo: RepoKey,
+        answer: oneshot::Sender<bool>,
+    },
     /// A stream on which a peer asked us has ended.
     ServingEnded {
         peer: PeerId,

@@ -26,7 +26,7 @@ use crossbeam_channel::{Receiver, unbounded};
 use libp2p::{Multiaddr, PeerId, StreamProtocol};
 use mega_storage::{ChunkSpan, FileId, RepoKey};
 use parking_lot::Mutex;
-use tokio::sync::{mpsc, oneshot};
+use tokio::sync::{mpsc, oneshot, watch};
 
 use conductor::{Conductor, Parts};
 pub use git_stream::{GitServer, GitStream};
@@ -113,6 +113,8 @@ pub struct SwarmStatus {
 pub struct Swarm {
     net: Net,
     shared: Arc<Shared>,
+    /// Set once whoever waits through this clone does not need it any more.
+    given_up: Option<watch::Receiver<bool>>,
 }
 
 struct Shared {
@@ -170,7 +172,7 @@ impl Swarm {
         runtime.spawn(Conductor::new(parts).run(inbox));
         let (next_ticket, checkers) = (AtomicU64::new(1), Mutex::new(checkers));
         let shared = Shared { messages, next_ticket, checkers };
-        Ok(Self { net, shared: Arc::new(shared) })
+        Ok(Self { net, shared: Arc::new(shared), given_up: None })
     }
 
     /// The network under it.
@@ -182,8 +184,27 @@ impl Swarm {
         let _ = self.shared.messages.send(message);
     }
 
+    /// The same, with its waiting ended as soon as `given_up` says so.
+    pub(super) fn until(&self, given_up: watch::Receiver<bool>) -> Self {
+        Self { given_up: Some(given_up), ..self.clone() }
+    }
+
     fn block_on<T>(&self, work: impl Future<Output = T>) -> Result<T, NetError> {
-        self.net.block_on(work)
+        let Some(mut given_up) = self.given_up.clone() else { return self.net.block_on(work) };
+        let word = async move {
+            if given_up.wait_for(|given_up| *given_up).await.is_err() {
+                // Who could have given up has gone and has not.
+                std::future::pending::<()>().await;
+            }
+        };
+        let work = async {
+            tokio::select! {
+                biased;
+                () = word => Err(NetError::Stopped),
+                done = work => Ok(done),
+            }
+        };
+        self.net.block_on(work).flatten()
     }
 
     /// Ends the exchange and all waiting for it or its network, in all clones: who waits gets an
@@ -295,6 +316,13 @@ impl Swarm {
     pub(crate) fn is_up(&self, peer: PeerId) -> bool {
         let (answer, answered) = oneshot::channel();
         self.tell(Message::IsUp { peer, answer });
+        self.block_on(answered).ok().and_then(Result::ok).unwrap_or(false)
+    }
+
+    /// Whether a peer that may have a repository can be asked now. Blocks for a moment.
+    pub(super) fn is_served(&self, repo: RepoKey) -> bool {
+        let (answer, answered) = oneshot::channel();
+        self.tell(Message::IsServed { repo, answer });
         self.block_on(answered).ok().and_then(Result::ok).unwrap_or(false)
     }
 

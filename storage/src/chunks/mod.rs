@@ -51,17 +51,6 @@ pub(crate) struct ChunkMeta {
     pub(crate) written_unix: u64,
 }
 
-/// All chunks together.
-#[derive(Clone, Copy, PartialEq, Eq, Debug, Default)]
-pub struct ChunkTotals {
-    /// How many.
-    pub count: u64,
-    /// Their plain bytes.
-    pub plain_len: u64,
-    /// The bytes of their rows.
-    pub stored_len: u64,
-}
-
 /// The id of a chunk with these bytes.
 pub(crate) fn hash_chunk(plain: &[u8]) -> ChunkId {
     ChunkId::from_bytes(Sha256::digest(plain).into())
@@ -163,18 +152,5 @@ impl ChunkStore {
         let meta = ChunkMeta { len: chunk.len, stored_len, written_unix: now_unix() };
         batch.put(Family::Chunk, chunk.id.as_bytes(), &row);
         batch.put(Family::ChunkMeta, chunk.id.as_bytes(), &meta.encode());
-    }
-
-    /// Counts everything. Reads the whole of `chunk_meta`: about a second per million chunks.
-    pub(crate) fn totals(&self) -> Result<ChunkTotals> {
-        let mut totals = ChunkTotals::default();
-        for row in self.db.scan(Family::ChunkMeta, &[]) {
-            let (key, value) = row?;
-            let meta = ChunkMeta::decode(&key, &value)?;
-            totals.count += 1;
-            totals.plain_len += u64::from(meta.len);
-            totals.stored_len += u64::from(meta.stored_len);
-        }
-        Ok(totals)
     }
 }

@@ -84,6 +84,33 @@ impl Family {
         matches!(self, Self::ObjectPart | Self::Chunk)
     }
 
+    /// Whether a row in it means that something came. The others tell of what is there, and have to
+    /// be written even to remove it.
+    pub(super) const fn has_content(self) -> bool {
+        match self {
+            Self::Object
+            | Self::ObjectPart
+            | Self::ObjectPointer
+            | Self::RepoObject
+            | Self::Chunk
+            | Self::ChunkMeta
+            | Self::File
+            | Self::FileSegment
+            | Self::ChunkFile
+            | Self::RepoFile
+            | Self::FileRepo
+            | Self::Ref
+            | Self::Partial => true,
+            Self::Repo
+            | Self::Store
+            | Self::Lease
+            | Self::Outbox
+            | Self::Event
+            | Self::Swarm
+            | Self::Gone => false,
+        }
+    }
+
     /// RocksDB's options for the family, made from `plain`: each set made by itself would come with
     /// a block cache that is thrown away again.
     pub(super) fn options(self, plain: &Options, cache: &Cache) -> Options {

@@ -2,13 +2,16 @@
 //! files.
 //!
 //! Promises: [`Db::commit`] with [`Durability::Synced`] returns after the log is on the disk;
-//! [`Db::ingest`] after the sorted file and its directory are. Invariant: every change of objects
-//! or references is made while holding the guard of [`Db::commit_lock`], one for the whole store.
+//! [`Db::ingest`] after the sorted file and its directory are. What came of a write that the disk
+//! failed is not known, so nothing is written after it until the store is opened again.
+//! Invariant: every change of objects or references is made while holding the guard of
+//! [`Db::commit_lock`], one for the whole store.
 
 mod checkpoint;
 mod drafts;
 mod family;
 pub(crate) mod keys;
+mod room;
 mod snapshot;
 mod sorted;
 
@@ -28,6 +31,7 @@ use crate::lease::ObjectLeases;
 use crate::owner::OwnerLock;
 pub(crate) use drafts::Drafts;
 pub(crate) use family::Family;
+pub(crate) use room::{BALLAST, Room};
 pub(crate) use snapshot::{Cursor, Rows, Snapshot};
 pub(crate) use sorted::SortedFile;
 
@@ -77,7 +81,12 @@ static REFS_VERSION: AtomicU64 = AtomicU64::new(1);
 /// An open database.
 pub(crate) struct Db {
     inner: DB,
+    /// The store's directory.
+    dir: PathBuf,
     tmp: PathBuf,
+    room: Room,
+    /// What the disk said when it failed a write.
+    stopped: OnceLock<String>,
     commit: Mutex<()>,
     /// Held for reading by each write, for writing where there must be none.
     writes: RwLock<()>,
@@ -95,6 +104,8 @@ pub(crate) struct Batch<'a> {
     db: &'a Db,
     inner: WriteBatch,
     has_refs: bool,
+    /// It adds content: that needs room on the disk.
+    needs_room: bool,
 }
 
 impl Db {
@@ -105,6 +116,11 @@ impl Db {
         mode: OpenMode,
         block_cache_len: usize,
     ) -> Result<Self> {
+        let dir = tmp.parent().unwrap_or(tmp).to_owned();
+        let room = Room::new(&dir);
+        if mode != OpenMode::Read {
+            room.release();
+        }
         let cache = Cache::new_hyper_clock_cache(block_cache_len, 0);
         let plain = Options::default();
         let mut options = plain.clone();
@@ -137,9 +153,15 @@ impl Db {
             OpenMode::Write | OpenMode::Create => DB::open_cf_descriptors(&options, path, families),
         };
         let inner = opened.map_err(|e| StoreError::db("opening it", e))?;
+        if mode != OpenMode::Read {
+            room.restore();
+        }
         Ok(Self {
             inner,
-            tmp: tmp.to_owned(),
+            dir,
+            tmp: if mode == OpenMode::Read { std::env::temp_dir() } else { tmp.to_owned() },
+            room,
+            stopped: OnceLock::new(),
             commit: Mutex::new(()),
             writes: RwLock::new(()),
             generation: AtomicU64::new(0),
@@ -161,9 +183,47 @@ impl Db {
         self.inner.cf_handle(family.name()).expect("every family is opened in Db::open")
     }
 
-    /// The directory for temporary files, on the same filesystem as the database.
+    /// The store's directory, in which other rooms have files beside the database.
+    pub(crate) fn dir(&self) -> &Path {
+        &self.dir
+    }
+
+    /// The directory for temporary files, on the same filesystem as the database; the system's when
+    /// it is open to read, since then nothing of the store changes.
     pub(crate) fn tmp(&self) -> &Path {
         &self.tmp
+    }
+
+    /// The disk's space.
+    pub(crate) fn room(&self) -> &Room {
+        &self.room
+    }
+
+    /// What the disk said when it failed a write: nothing is written after that.
+    pub(crate) fn stopped(&self) -> Option<&str> {
+        self.stopped.get().map(String::as_str)
+    }
+
+    /// Fails when nothing is written any more.
+    fn may_write(&self) -> Result<()> {
+        match self.stopped() {
+            None => Ok(()),
+            Some(reason) => Err(StoreError::Stopped { reason: reason.to_owned() }),
+        }
+    }
+
+    /// The error of a write. One that the disk failed stops all that would follow: whether it is in
+    /// the log, and what the log has after it, only opening the store again will tell.
+    fn failed(&self, action: &'static str, source: rocksdb::Error) -> StoreError {
+        let by_disk = matches!(source.kind(), ErrorKind::IOError | ErrorKind::Corruption);
+        let error = StoreError::db(action, source);
+        match error {
+            StoreError::Db { source, .. } if by_disk => {
+                let reason = self.stopped.get_or_init(|| source.to_string());
+                StoreError::Stopped { reason: reason.clone() }
+            }
+            error => error,
+        }
     }
 
     /// Takes the store-wide commit lock: held from the last filter against what is stored until the
@@ -283,14 +343,15 @@ impl Db {
 
     /// Starts a batch.
     pub(crate) fn batch(&self) -> Batch<'_> {
-        Batch { db: self, inner: WriteBatch::default(), has_refs: false }
+        Batch { db: self, inner: WriteBatch::default(), has_refs: false, needs_room: false }
     }
 
     /// Writes a batch, all or nothing.
     pub(crate) fn commit(&self, batch: Batch<'_>, durability: Durability) -> Result<()> {
         loop {
             let copy = WriteBatch::from_data(batch.inner.data());
-            let copy = Batch { db: self, inner: copy, has_refs: batch.has_refs };
+            let Batch { has_refs, needs_room, .. } = batch;
+            let copy = Batch { db: self, inner: copy, has_refs, needs_room };
             if self.try_commit(copy, durability)? {
                 return Ok(());
             }
@@ -303,6 +364,10 @@ impl Db {
     /// The wait is here and not inside RocksDB: with a full disk its recovery needs the place in
     /// the queue that a waiting write holds, and neither would ever end.
     pub(crate) fn try_commit(&self, batch: Batch<'_>, durability: Durability) -> Result<bool> {
+        self.may_write()?;
+        if batch.needs_room {
+            self.room.check("writing")?;
+        }
         let mut options = WriteOptions::default();
         options.set_no_slowdown(true);
         match durability {
@@ -325,7 +390,7 @@ impl Db {
                 self.wait_for_room()?;
                 Ok(false)
             }
-            Err(e) => Err(StoreError::db("writing", e)),
+            Err(e) => Err(self.failed("writing", e)),
         }
     }
 
@@ -338,16 +403,17 @@ impl Db {
         options.set_timeout(STALL_WAIT_US);
         match self.inner.wait_for_compact(&options) {
             Err(e) if e.kind() == ErrorKind::TimedOut => Ok(()),
-            waited => waited.map_err(|e| StoreError::db("writing", e)),
+            waited => waited.map_err(|e| self.failed("writing", e)),
         }
     }
 
     /// Brings everything written to `families` to the disk, log or no log.
     pub(crate) fn flush(&self, families: &[Family]) -> Result<()> {
+        self.may_write()?;
         let mut options = FlushOptions::default();
         options.set_wait(true);
         let handles: Vec<&ColumnFamily> = families.iter().map(|&f| self.handle(f)).collect();
-        self.inner.flush_cfs_opt(&handles, &options).map_err(|e| StoreError::db("flushing", e))
+        self.inner.flush_cfs_opt(&handles, &options).map_err(|e| self.failed("flushing", e))
     }
 
     /// Rewrites `families` so that each key is stored once and space of deleted rows returns: see
@@ -367,7 +433,7 @@ impl Db {
             return Ok(None);
         }
         let len = self.property(family, "rocksdb.live-blob-file-size")?;
-        let room = rustix::fs::statvfs(&self.tmp).map_or(0, |fs| fs.f_bavail * fs.f_frsize);
+        let room = rustix::fs::statvfs(&self.dir).map_or(0, |fs| fs.f_bavail * fs.f_frsize);
         let living = len - self.property(family, "rocksdb.live-blob-file-garbage-size")?.min(len);
         if room < living {
             return Ok(Some(format!(
@@ -433,6 +499,7 @@ impl Db {
 impl Batch<'_> {
     /// Adds or replaces a row.
     pub(crate) fn put(&mut self, family: Family, key: &[u8], value: &[u8]) {
+        self.needs_room |= family.has_content();
         self.has_refs |= family == Family::Ref;
         self.inner.put_cf(self.db.handle(family), key, value);
     }
@@ -447,6 +514,11 @@ impl Batch<'_> {
     pub(crate) fn delete_prefix(&mut self, family: Family, prefix: &[u8]) {
         self.has_refs |= family == Family::Ref;
         self.inner.delete_range_cf(self.db.handle(family), prefix, &upper_bound(prefix));
+    }
+
+    /// Lets it use the reserve: it is needed so that something can be removed.
+    pub(crate) fn use_reserve(&mut self) {
+        self.needs_room = false;
     }
 
     /// Bytes that the batch holds.

@@ -12,6 +12,10 @@ use rocksdb::{Cache, IngestExternalFileOptions, Options, SstFileWriter};
 use super::{Db, Family};
 use crate::error::{Result, StoreError};
 
+const WRITING: &str = "writing a sorted file";
+/// How much is written before it is asked whether there is room for more, in bytes.
+const CHECK_LEN: u64 = 1 << 20;
+
 static FILE_COUNT: AtomicU64 = AtomicU64::new(0);
 
 /// A finished sorted file, waiting to be taken in.
@@ -29,7 +33,17 @@ impl Db {
         family: Family,
         rows: impl Iterator<Item = Result<(K, V)>>,
     ) -> Result<Option<SortedFile>> {
-        self.write_file(family, rows, |writer, (key, value)| writer.put(key, value))
+        let mut len = 0u64;
+        self.write_file(family, rows, |writer, (key, value)| {
+            let (key, value): (K, V) = (key, value);
+            // Asked once every few blocks.
+            let before = len / CHECK_LEN;
+            len += (key.as_ref().len() + value.as_ref().len()) as u64;
+            if len / CHECK_LEN > before {
+                self.room().check(WRITING)?;
+            }
+            writer.put(key, value).map_err(|e| StoreError::db(WRITING, e))
+        })
     }
 
     /// As [`Self::write_sorted`], of rows that are removed when the file is taken in: all at once,
@@ -39,16 +53,17 @@ impl Db {
         family: Family,
         keys: impl Iterator<Item = Result<K>>,
     ) -> Result<Option<SortedFile>> {
-        self.write_file(family, keys, |writer, key| writer.delete(key))
+        self.write_file(family, keys, |writer, key| {
+            writer.delete(key).map_err(|e| StoreError::db(WRITING, e))
+        })
     }
 
     fn write_file<R>(
         &self,
         family: Family,
         rows: impl Iterator<Item = Result<R>>,
-        mut write: impl FnMut(&mut SstFileWriter<'_>, R) -> Result<(), rocksdb::Error>,
+        mut write: impl FnMut(&mut SstFileWriter<'_>, R) -> Result<()>,
     ) -> Result<Option<SortedFile>> {
-        let action = "writing a sorted file";
         let number = FILE_COUNT.fetch_add(1, Ordering::Relaxed);
         let path = self.tmp.join(format!("{}-{number}.sst", family.name()));
         let options = family.options(&Options::default(), &Cache::new_lru_cache(0));
@@ -57,20 +72,21 @@ impl Db {
         for row in rows {
             let row = row?;
             if file.row_count == 0 {
-                writer.open(&file.path).map_err(|e| StoreError::db(action, e))?;
+                writer.open(&file.path).map_err(|e| StoreError::db(WRITING, e))?;
             }
-            write(&mut writer, row).map_err(|e| StoreError::db(action, e))?;
+            write(&mut writer, row)?;
             file.row_count += 1;
         }
         if file.row_count == 0 {
             return Ok(None);
         }
-        writer.finish().map_err(|e| StoreError::db(action, e))?;
+        writer.finish().map_err(|e| StoreError::db(WRITING, e))?;
         Ok(Some(file))
     }
 
     /// Takes finished files in, family by family in the order given. Durable when it returns.
     pub(crate) fn ingest(&self, files: Vec<SortedFile>) -> Result<()> {
+        self.may_write()?;
         for file in files {
             let mut options = IngestExternalFileOptions::default();
             options.set_move_files(true);

@@ -29,7 +29,7 @@ use lru::LruCache;
 use parking_lot::{Mutex, RwLock};
 
 use crate::chunk::chunker::BufferPool;
-use crate::chunks::{ChunkStore, ChunkTotals};
+use crate::chunks::ChunkStore;
 use crate::db::{Db, Family, keys};
 use crate::error::{Result, StoreError};
 use crate::id::{ChunkId, FileId, RepoId};
@@ -208,13 +208,5 @@ impl FileStore {
         let meta = self.inner.chunks.metas(&[*id])?.pop().flatten();
         let Some(meta) = meta else { return Ok(None) };
         self.inner.chunks.get(&ChunkRef { id: *id, len: meta.len })
-    }
-
-    /// All stored chunks together. Reads every meta row: about a second per million chunks.
-    ///
-    /// # Errors
-    /// When the store cannot be read.
-    pub fn chunk_totals(&self) -> Result<ChunkTotals> {
-        self.inner.chunks.totals()
     }
 }

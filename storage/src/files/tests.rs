@@ -138,9 +138,9 @@ fn a_file_is_stored_once() {
     let bytes = samples::bf16(8 << 20, 1);
     let first = ingest(&store, &bytes);
     assert_eq!((first.new_chunk_count, first.new_len), (first.chunk_count, first.len));
-    let totals = store.files().chunk_totals().expect("counted");
-    assert_eq!((totals.count, totals.plain_len), (first.chunk_count, first.len));
-    assert_eq!(totals.stored_len, first.stored_len);
+    let all = store.stats().expect("counted").all;
+    assert_eq!((all.chunk_count, all.chunk_len), (first.chunk_count, first.len));
+    assert_eq!(all.chunk_stored_len, first.stored_len);
 
     let again = ingest(&store, &bytes);
     assert_eq!((again.new_chunk_count, again.new_len, again.stored_len), (0, 0, 0));

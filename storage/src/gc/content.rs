@@ -26,6 +26,33 @@ impl Drop for Sweeping {
     }
 }
 
+/// Marks the chunks of what is being filled, and of uploads. `is_gone`: the repository does not
+/// count.
+pub(crate) fn mark_came(
+    snapshot: &Snapshot<'_>,
+    living: &mut ShortSet,
+    is_gone: &dyn Fn(RepoId) -> bool,
+) -> Result<()> {
+    let mut cursor = snapshot.cursor(Family::Partial, &[]);
+    while let Some((key, value)) = cursor.at()? {
+        let repo = key.first_chunk().map(|repo| RepoId(u32::from_be_bytes(*repo)));
+        if key.get(4) == Some(&CAME) && !repo.is_some_and(is_gone) {
+            let id = value.first_chunk::<{ ChunkId::LEN }>();
+            let id = id.ok_or_else(|| damaged(Family::Partial, key, "it is no chunk"))?;
+            living.add(short(id));
+        }
+        cursor.advance();
+    }
+    let mut cursor = snapshot.cursor(Family::Lease, b"v");
+    while let Some((key, _)) = cursor.at()? {
+        let id = key.last_chunk::<{ ChunkId::LEN }>();
+        let id = id.ok_or_else(|| damaged(Family::Lease, key, "no chunk's key"))?;
+        living.add(short(id));
+        cursor.advance();
+    }
+    Ok(())
+}
+
 impl Run<'_> {
     /// Removes files and chunks that nobody has.
     pub(super) fn content(&mut self) -> Result<()> {
@@ -121,7 +148,7 @@ impl Run<'_> {
         self.at(Point::ChunksBegun)?;
         let mut living = ShortSet::default();
         let headless = self.mark_segments(&snapshot, &mut living)?;
-        self.mark_came(&snapshot, &mut living)?;
+        mark_came(&snapshot, &mut living, &|repo| self.planned.repos.contains(&repo))?;
         let living = living.finish();
         self.at(Point::ChunksMarked)?;
         if !self.options.dry_run {
@@ -187,28 +214,6 @@ impl Run<'_> {
             }
             headless.push((file, index));
             segments.advance();
-        }
-        Ok(())
-    }
-
-    /// Marks the chunks of what is being filled, and of uploads.
-    fn mark_came(&self, snapshot: &Snapshot<'_>, living: &mut ShortSet) -> Result<()> {
-        let mut cursor = snapshot.cursor(Family::Partial, &[]);
-        while let Some((key, value)) = cursor.at()? {
-            let repo = key.first_chunk().map(|repo| RepoId(u32::from_be_bytes(*repo)));
-            if key.get(4) == Some(&CAME) && !repo.is_some_and(|r| self.planned.repos.contains(&r)) {
-                let id = value.first_chunk::<{ ChunkId::LEN }>();
-                let id = id.ok_or_else(|| damaged(Family::Partial, key, "it is no chunk"))?;
-                living.add(short(id));
-            }
-            cursor.advance();
-        }
-        let mut cursor = snapshot.cursor(Family::Lease, b"v");
-        while let Some((key, _)) = cursor.at()? {
-            let id = key.last_chunk::<{ ChunkId::LEN }>();
-            let id = id.ok_or_else(|| damaged(Family::Lease, key, "no chunk's key"))?;
-            living.add(short(id));
-            cursor.advance();
         }
         Ok(())
     }

@@ -69,19 +69,19 @@ impl ShortSet {
     }
 
     /// Answers for ids that ascend.
-    pub(super) fn ascending(&self) -> Ascending<'_> {
+    pub(crate) fn ascending(&self) -> Ascending<'_> {
         Ascending { rest: &self.sorted }
     }
 }
 
 /// Answers for ids that ascend, each in a step or a few.
-pub(super) struct Ascending<'a> {
+pub(crate) struct Ascending<'a> {
     rest: &'a [u64],
 }
 
 impl Ascending<'_> {
     /// Whether the id, which is not below the one asked for before, is in the set.
-    pub(super) fn has(&mut self, id: u64) -> bool {
+    pub(crate) fn has(&mut self, id: u64) -> bool {
         // By steps of doubling length: what is asked for may be dense or sparse.
         let mut step = 1;
         while self.rest.get(step - 1).is_some_and(|at| *at < id) {

@@ -57,8 +57,8 @@
 //!   to be taken in.
 //! - I6 memory: eight bytes an id of what lives, of one repository or one family at a time.
 
-mod content;
-mod ids;
+pub(crate) mod content;
+pub(crate) mod ids;
 mod mark;
 mod members;
 mod repos;
@@ -268,6 +268,9 @@ impl Store {
                 None => {}
             }
         };
+        if !options.dry_run {
+            self.db().room().release();
+        }
         let mut run = Run {
             store: self,
             db: self.db(),
@@ -285,6 +288,7 @@ impl Store {
         run.rows()?;
         run.content()?;
         run.space()?;
+        self.db().room().restore();
         Ok(run.report)
     }
 }

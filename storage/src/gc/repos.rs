@@ -161,7 +161,6 @@ impl Run<'_> {
     /// Removes everything under a number that nobody can ask for.
     fn purge(&mut self, id: RepoId, name: Option<RepoName>, why: GcWhy) -> Result<()> {
         let mut dead = Dead::none();
-        let mut snapshot_files = Vec::new();
         {
             let snapshot = self.db.snapshot();
             for ids in Batches(snapshot.members(id)) {
@@ -172,10 +171,9 @@ impl Run<'_> {
             }
             for row in snapshot.scan(Family::RepoFile, &id.0.to_be_bytes()) {
                 let (key, value) = row?;
-                snapshot_files.push((file_in(&key)?, value));
+                dead.rights.push((file_in(&key)?, value));
             }
         }
-        dead.rights = snapshot_files;
         self.at(Point::BeforeFlip)?;
         if self.options.dry_run {
             self.planned.repos.insert(id);
@@ -438,15 +436,25 @@ impl Run<'_> {
     /// Files that living blobs of the repository are pointers to.
     fn named_files(&self, marker: &Marker<'_>) -> Result<HashSet<FileId>> {
         let mut named = HashSet::new();
-        for row in self.db.scan(Family::ObjectPointer, &[]) {
-            let (key, value) = row?;
-            let blob = ObjectId::from_slice(&key);
-            let blob = blob.ok_or_else(|| damaged(Family::ObjectPointer, &key, "no blob's key"))?;
-            if !marker.members.is_marked(&blob) {
+        let now = self.db.snapshot();
+        let mut pointers = now.cursor(Family::ObjectPointer, &[]);
+        let mut members = now.cursor(Family::RepoObject, &marker.repo.0.to_be_bytes());
+        while let Some((key, value)) = pointers.at()? {
+            let bad = |reason| damaged(Family::ObjectPointer, key, reason);
+            let blob = ObjectId::from_slice(key).ok_or_else(|| bad("no blob's key"))?;
+            if members.find(&keys::repo_object(marker.repo, &blob))?.is_some() {
+                if marker.members.is_marked(&blob) {
+                    let file = value.get(..FileId::LEN).and_then(FileId::from_slice);
+                    named.insert(file.ok_or_else(|| bad("no pointer"))?);
+                }
+                pointers.advance();
                 continue;
             }
-            let file = value.get(..FileId::LEN).and_then(FileId::from_slice);
-            named.insert(file.ok_or_else(|| damaged(Family::ObjectPointer, &key, "no pointer"))?);
+            // The next object of the repository says where to go on: a store of many has many more
+            // pointers than each of them.
+            let Some((member, _)) = members.at()? else { break };
+            let next = member.get(4..).unwrap_or_default().to_vec();
+            pointers.find(&next)?;
         }
         Ok(named)
     }

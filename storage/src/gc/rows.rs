@@ -182,6 +182,8 @@ impl Run<'_> {
                 batch.put(Family::Object, id.as_bytes(), row);
             }
         }
+        // So that what they are deltas of can go.
+        batch.use_reserve();
         self.db.commit(batch, Durability::Logged)?;
         rows.iter().for_each(|(id, ..)| self.store.objects().forget_cached(id));
         self.step(rows.len())

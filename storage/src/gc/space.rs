@@ -5,7 +5,7 @@ use std::fs;
 use std::path::Path;
 
 use super::{Point, Run};
-use crate::db::Family;
+use crate::db::{BALLAST, Family};
 use crate::error::Result;
 
 /// A family is compacted when one in so many of its rows has gone: a scan and a rewrite of its
@@ -63,18 +63,22 @@ impl Run<'_> {
         Ok(())
     }
 
-    /// Bytes that the store takes on the disk.
+    /// Bytes that the store takes on the disk, its reserve aside.
     pub(super) fn disk_len(&self) -> u64 {
         disk_len(self.store.path())
     }
 }
 
-/// Bytes that a directory takes on the disk. What vanishes meanwhile counts for nothing.
+/// Bytes that a directory takes on the disk, a ballast aside. What vanishes meanwhile counts for
+/// nothing.
 fn disk_len(path: &Path) -> u64 {
     use std::os::unix::fs::MetadataExt;
     let mut len = 0;
     for entry in fs::read_dir(path).into_iter().flatten().flatten() {
         let Ok(meta) = entry.metadata() else { continue };
+        if entry.file_name() == BALLAST {
+            continue;
+        }
         // The log has room ahead of it that is given back when it ends.
         len += meta.len().min(meta.blocks() * 512);
         if meta.is_dir() {

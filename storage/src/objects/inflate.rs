@@ -24,8 +24,13 @@ pub(crate) fn inflate(stream: &[u8], len: u64, out: &mut Vec<u8>) -> Result<(), 
     out.truncate(len);
     out.try_reserve_exact(len - out.len()).map_err(|_| TOO_LARGE)?;
     out.resize(len, 0);
+    inflate_to(stream, out)
+}
+
+/// Inflates a zlib stream that must fill `out`.
+pub(crate) fn inflate_to(stream: &[u8], out: &mut [u8]) -> Result<(), &'static str> {
     match INFLATER.with_borrow_mut(|inflater| inflater.zlib_decompress(stream, out)) {
-        Ok(written) if written < len => Err("its deflate stream is shorter than announced"),
+        Ok(written) if written < out.len() => Err("its deflate stream is shorter than announced"),
         // It says nothing of bytes behind the stream: they would stand where the checksum should.
         Ok(_) if stream.last_chunk::<CHECKSUM_LEN>() != Some(&adler32(out).to_be_bytes()) => {
             Err("bytes follow its deflate stream")

@@ -152,13 +152,7 @@ impl ObjectStore {
     /// As [`Self::read`], and when the bytes do not have this id.
     pub fn read_verified(&self, id: &ObjectId) -> Result<Option<Object>> {
         let Some(object) = self.read(id)? else { return Ok(None) };
-        if hash_object(object.kind, &object.data) != Ok(*id) {
-            return Err(StoreError::DamagedRow {
-                family: "object",
-                key: id.to_string(),
-                reason: "its bytes do not have its id",
-            });
-        }
+        verify(id, object.kind, &object.data)?;
         Ok(Some(object))
     }
 
@@ -182,8 +176,9 @@ impl ObjectStore {
     /// [`StoreError::MissingObject`] when it is absent.
     pub fn read_at(&self, id: &ObjectId, offset: u64, out: &mut [u8]) -> Result<usize> {
         let missing = || StoreError::MissingObject { id: *id };
-        if let Some(Inflated::Verified(_, data)) = self.inflated.get(id) {
-            return Ok(copy_at(&data, offset, out));
+        let known = self.inflated.get(id);
+        if let Some(Inflated::Verified(_, data)) = &known {
+            return Ok(copy_at(data, offset, out));
         }
         let value = self.db.get(Family::Object, id.as_bytes())?.ok_or_else(missing)?;
         let row = Row::parse(id, &value)?;
@@ -193,10 +188,22 @@ impl ObjectStore {
         if row.encoding == row::Encoding::Whole && row.header.len > stream::STREAM_LEN_MIN {
             return self.streams.read_at(&self.db, id, &row, offset, out);
         }
-        drop(value);
-        let object = self.read_verified(id)?.ok_or_else(missing)?;
-        self.inflated.put(*id, Inflated::Verified(object.kind, object.data.clone()));
-        Ok(copy_at(&object.data, offset, out))
+        if let (row::Encoding::Whole, row::Body::Inline(stream)) = (row.encoding, row.body)
+            && (offset, out.len() as u64) == (0, row.header.len)
+        {
+            // All of it is asked for, and whoever asked has it then: there is no use in keeping it.
+            inflate::inflate_to(stream, out).map_err(|reason| resolve::damaged(id, reason))?;
+            verify(id, row.header.kind, out)?;
+            return Ok(out.len());
+        }
+        let found = match known {
+            Some(_) => resolve::resolve(&*self.db, &self.inflated, id),
+            None => resolve::resolve_row(&*self.db, &self.inflated, id, &row),
+        };
+        let (kind, data) = found?.ok_or_else(missing)?;
+        verify(id, kind, &data)?;
+        self.inflated.put(*id, Inflated::Verified(kind, data.clone()));
+        Ok(copy_at(&data, offset, out))
     }
 
     /// Row of an object that is stored whole, as it stands; large streams are written beside, past
@@ -313,6 +320,18 @@ impl ObjectStore {
         let members = self.are_members(repo, &ids)?;
         Ok(all.into_iter().zip(members).filter(|(_, member)| *member).map(|(row, _)| row).collect())
     }
+}
+
+/// Whether the bytes have the id under which they were found.
+fn verify(id: &ObjectId, kind: ObjectKind, data: &[u8]) -> Result<()> {
+    if hash_object(kind, data) == Ok(*id) {
+        return Ok(());
+    }
+    Err(StoreError::DamagedRow {
+        family: "object",
+        key: id.to_string(),
+        reason: "its bytes do not have its id",
+    })
 }
 
 fn may_be_pointer(stat: Option<ObjectStat>) -> bool {

@@ -63,7 +63,27 @@ pub(crate) fn resolve(
     cache: &BaseCache<ObjectId, Inflated>,
     id: &ObjectId,
 ) -> Result<Option<(ObjectKind, Bytes)>> {
-    let mut chain = descend(db, cache, id);
+    finish(db, cache, id, descend(db, cache, id, None))
+}
+
+/// Kind and content of the object whose row was read already; its own stream is not kept.
+pub(crate) fn resolve_row(
+    db: &dyn Rows,
+    cache: &BaseCache<ObjectId, Inflated>,
+    id: &ObjectId,
+    row: &Row<'_>,
+) -> Result<Option<(ObjectKind, Bytes)>> {
+    let chain = inflate_row(db, id, row).and_then(|first| descend(db, cache, id, Some(first)));
+    finish(db, cache, id, chain)
+}
+
+/// Goes down a broken chain again, and applies the deltas of one that is whole.
+fn finish(
+    db: &dyn Rows,
+    cache: &BaseCache<ObjectId, Inflated>,
+    id: &ObjectId,
+    mut chain: Result<Option<Chain>>,
+) -> Result<Option<(ObjectKind, Bytes)>> {
     for _ in 0..AGAIN_COUNT {
         // Maintenance may have replaced a row since it was cached, or removed a base since the row
         // above it was read: what is on the disk decides.
@@ -71,7 +91,7 @@ pub(crate) fn resolve(
             break;
         }
         cache.clear();
-        chain = descend(db, cache, id);
+        chain = descend(db, cache, id, None);
     }
     let chain = chain?;
     let Some(Chain { kind, base, deltas }) = chain else { return Ok(None) };
@@ -81,15 +101,17 @@ pub(crate) fn resolve(
     Ok(Some((kind, Bytes::from(data))))
 }
 
+/// From `first`, the object's own stream, or from what is known under its id.
 fn descend(
     db: &dyn Rows,
     cache: &BaseCache<ObjectId, Inflated>,
     id: &ObjectId,
+    mut first: Option<Inflated>,
 ) -> Result<Option<Chain>> {
     let mut deltas: Vec<Delta> = Vec::new();
     let mut next = *id;
     loop {
-        let inflated = match cache.get(&next) {
+        let inflated = match first.take().or_else(|| cache.get(&next)) {
             Some(hit) => hit,
             None => match inflate(db, &next)? {
                 Some(inflated) => {
@@ -121,18 +143,21 @@ fn descend(
 
 fn inflate(db: &dyn Rows, id: &ObjectId) -> Result<Option<Inflated>> {
     let Some(value) = db.get(Family::Object, id.as_bytes())? else { return Ok(None) };
-    let row = Row::parse(id, &value)?;
-    let stream = part::stream(db, id, &row)?;
+    inflate_row(db, id, &Row::parse(id, &value)?).map(Some)
+}
+
+fn inflate_row(db: &dyn Rows, id: &ObjectId, row: &Row<'_>) -> Result<Inflated> {
+    let stream = part::stream(db, id, row)?;
     let mut data = Vec::new();
     inflate::inflate(&stream, row.encoding.stream_len(row.header.len), &mut data)
         .map_err(|reason| damaged(id, reason))?;
     let data = Bytes::from(data);
-    Ok(Some(match row.encoding {
+    Ok(match row.encoding {
         Encoding::Whole => Inflated::Whole(row.header.kind, data),
         Encoding::Delta { depth, base, .. } => {
             Inflated::Delta(Delta { base, depth, len: row.header.len, instructions: data })
         }
-    }))
+    })
 }
 
 pub(crate) fn damaged(id: &ObjectId, reason: &'static str) -> StoreError {

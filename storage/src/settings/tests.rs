@@ -137,6 +137,33 @@ fn a_copy_is_served_on_while_it_is_mounted_unless_it_is_said_otherwise() {
 }
 
 #[test]
+fn an_upstream_is_an_address_that_may_be_shown() {
+    assert_eq!(RepoSettings::default().upstream(), None);
+    for url in ["http://h/a.git", "https://h.example:8417/team/model.git", "http://[::1]:1/a.git"] {
+        let set = settings(&[("Swarm.Upstream", url)]).expect("understood");
+        assert_eq!(set.upstream(), Some(url));
+    }
+    let long = format!("http://h/{}.git", "x".repeat(2048));
+    for wrong in [
+        "",
+        "h/a.git",
+        "ftp://h/a.git",
+        "http:///a.git",
+        "http://h/a",
+        "http://h/.git",
+        "http://me:secret@h/a.git",
+        "http://me@h/a.git",
+        "http://h/a.git?x",
+        "http://h/a%20b.git",
+        "http://h/a b.git",
+        "http://h/a\n.git",
+        &long,
+    ] {
+        assert!(settings(&[("swarm.upstream", wrong)]).is_err(), "{wrong}");
+    }
+}
+
+#[test]
 fn settings_are_kept_copied_and_deleted() {
     let dir = tempfile::tempdir().expect("a directory");
     let path = dir.path().join("s");

@@ -3,7 +3,7 @@
 use crate::name::REF_NAME_LEN_MAX;
 
 /// Every key but `receive.fsck.<id>`, as it is shown.
-const KEYS: [&str; 16] = [
+const KEYS: [&str; 17] = [
     "receive.denyDeleteCurrent",
     "receive.denyDeletes",
     "receive.denyNonFastForwards",
@@ -17,6 +17,7 @@ const KEYS: [&str; 16] = [
     "swarm.allowRead",
     "swarm.allowWrite",
     "swarm.seed",
+    "swarm.upstream",
     "transfer.hideRefs",
     "uploadpack.advertiseBundleURIs",
     "uploadpack.hideRefs",
@@ -26,6 +27,8 @@ const FSCK: &str = "receive.fsck.";
 const FSCK_ID_LEN_MAX: usize = 64;
 /// Lengths of a peer's id as text: 46 for a hash of a key, 52 and 53 for keys that are in it.
 const PEER_LEN: std::ops::RangeInclusive<usize> = 46..=60;
+/// Longest address of a server, in bytes.
+const ADDRESS_LEN_MAX: usize = 2048;
 /// Longest path of a program, in bytes.
 const PROGRAM_LEN_MAX: usize = 4096;
 
@@ -138,6 +141,18 @@ pub(super) fn hidden(text: &str) -> Option<String> {
 pub(super) fn peer(text: &str) -> Option<String> {
     let is_digit = |b: u8| b.is_ascii_alphanumeric() && !b"0OIl".contains(&b);
     (PEER_LEN.contains(&text.len()) && text.bytes().all(is_digit)).then(|| text.to_owned())
+}
+
+/// The address of a repository on a server, without user and password: settings are shown.
+pub(super) fn upstream(text: &str) -> Option<String> {
+    let rest = text.strip_prefix("http://").or_else(|| text.strip_prefix("https://"))?;
+    let (host, path) = rest.split_once('/')?;
+    let is_plain = |c: char| c.is_ascii_graphic() && !"@?#%".contains(c);
+    let good = !host.is_empty()
+        && path.strip_suffix(".git").is_some_and(|name| !name.is_empty())
+        && text.len() <= ADDRESS_LEN_MAX
+        && rest.chars().all(is_plain);
+    good.then(|| text.to_owned())
 }
 
 /// The absolute path of a program. Whether it is there is seen when it is run.

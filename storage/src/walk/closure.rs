@@ -274,5 +274,5 @@ fn name_of(tips: &[ObjectId]) -> String {
 }
 
 fn directory(db: &Db) -> PathBuf {
-    db.tmp().with_file_name("cache").join("closures")
+    db.dir().join("cache/closures")
 }

@@ -1,6 +1,7 @@
 //! A running `mega-store serve` on a port of its own.
 
 use std::io::{BufRead, BufReader, Read};
+use std::path::{Path, PathBuf};
 use std::process::{Child, Stdio};
 use std::sync::{Arc, Condvar, Mutex, mpsc};
 use std::thread;
@@ -24,6 +25,7 @@ const LINE_WITHIN: Duration = Duration::from_secs(30);
 pub struct Server<'w> {
     world: &'w World,
     args: Vec<String>,
+    env: Vec<(String, PathBuf)>,
     child: Option<Child>,
     /// Without a slash at its end.
     pub url: String,
@@ -41,8 +43,20 @@ impl<'w> Server<'w> {
     #[track_caller]
     pub fn start_with(world: &'w World, args: &[&str]) -> Self {
         let args = args.iter().map(|&arg| arg.to_owned()).collect();
+        Self::begin_new(world, args, Vec::new())
+    }
+
+    /// Starts a server that has more in its environment.
+    #[track_caller]
+    pub fn start_in(world: &'w World, env: &[(&str, &Path)]) -> Self {
+        let env = env.iter().map(|(name, path)| ((*name).to_owned(), path.to_path_buf()));
+        Self::begin_new(world, Vec::new(), env.collect())
+    }
+
+    #[track_caller]
+    fn begin_new(world: &'w World, args: Vec<String>, env: Vec<(String, PathBuf)>) -> Self {
         let (url, said) = (String::new(), Arc::default());
-        let mut server = Self { world, args, child: None, url, said };
+        let mut server = Self { world, args, env, child: None, url, said };
         server.begin("127.0.0.1:0");
         server
     }
@@ -63,6 +77,7 @@ impl<'w> Server<'w> {
     fn begin(&mut self, address: &str) {
         let mut command = self.world.mega();
         command.args(["serve", "--listen", address]).args(&self.args);
+        command.envs(self.env.iter().map(|(name, path)| (name, path)));
         command.stdout(Stdio::piped()).stderr(Stdio::piped());
         let mut child = command.spawn().expect("started");
         let (found, url) = mpsc::channel();

@@ -21,6 +21,7 @@ const FLOORS: &[(&str, u8)] = &[
     ("events", 2),
     ("config", 1),
     ("control", 1),
+    ("audit", 1),
 ];
 
 /// The mount stands on the second floor: only rooms above it may name its crate.

@@ -19,11 +19,7 @@ pub fn run(args: Args) -> Result<(), String> {
     adopt_orphans();
     let work = make_work(&plan.folder, 2, plan.object_count, plan.seed)?;
     let (before, interrupted) = work.split_at(2);
-    let first = Subject::new(&plan.program, &plan.folder.join("first"), plan.serves);
-    first.init()?;
-    for piece in before {
-        first.finish(piece)?;
-    }
+    let first = plan.begun(before)?;
     let mut random = Random::labelled(plan.seed, "killnine");
     let mut unfinished_count = 0;
     for round in 0..plan.rounds {
@@ -59,7 +55,7 @@ pub fn run(args: Args) -> Result<(), String> {
 }
 
 /// Makes `to` a copy of the store `from`, which no process has open.
-fn copy(from: &Subject, to: &Subject) -> Result<(), String> {
+pub(super) fn copy(from: &Subject, to: &Subject) -> Result<(), String> {
     if to.store.exists() {
         std::fs::remove_dir_all(&to.store).map_err(|e| format!("{}: {e}", to.store.display()))?;
     }

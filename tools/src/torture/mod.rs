@@ -1,4 +1,5 @@
-//! Torture of the real program: killed, and its power cut, at random points of its work.
+//! Torture of the real program: killed, its power cut, its disk broken or full, at random points of
+//! its work.
 //!
 //! Each round starts from a store with work that was acknowledged, interrupts more work, and then
 //! demands: the store opens, what was acknowledged is whole, the interrupted work can be finished,
@@ -6,7 +7,10 @@
 //! server, which is killed the moment a client was told that its work is done. Seeds are printed;
 //! the same seed gives the same inputs and delays, the machine's own timing aside.
 
+pub mod diskfault;
 pub mod killnine;
+mod load;
+pub mod mixed;
 pub mod powercut;
 mod subject;
 
@@ -14,6 +18,7 @@ use std::path::{Path, PathBuf};
 use std::sync::mpsc;
 use std::time::Duration;
 
+use self::subject::{Subject, Work};
 use crate::args::Args;
 
 /// What both tortures take from the command line.
@@ -45,6 +50,16 @@ impl Plan {
         std::fs::create_dir_all(&folder).map_err(|e| format!("{}: {e}", folder.display()))?;
         println!("{name}: {rounds} rounds, seed {seed}, in {}", folder.display());
         Ok(Self { program, rounds, seed, folder, object_count, serves })
+    }
+
+    /// A store in which this work has been acknowledged.
+    fn begun(&self, before: &[Work]) -> Result<Subject, String> {
+        let first = Subject::new(&self.program, &self.folder.join("first"), self.serves);
+        first.init()?;
+        for piece in before {
+            first.finish(piece)?;
+        }
+        Ok(first)
     }
 
     /// Takes the folder away; after a failure it is left for whoever looks into it.

@@ -1,6 +1,7 @@
 //! The program under torture: its commands as this harness uses them, and what must hold
 //! afterwards.
 
+use std::ffi::OsString;
 use std::fs;
 use std::os::unix::process::CommandExt;
 use std::path::{Path, PathBuf};
@@ -152,7 +153,20 @@ impl Subject {
     /// # Errors
     /// When the program does not start.
     pub fn start(&self, work: &Work) -> Result<Child, String> {
+        self.start_with(work, &[])
+    }
+
+    /// As [`Self::start`], with more in its environment.
+    ///
+    /// # Errors
+    /// When the program does not start.
+    pub fn start_with(
+        &self,
+        work: &Work,
+        env: &[(&'static str, OsString)],
+    ) -> Result<Child, String> {
         let mut command = self.work_command(work);
+        command.envs(env.iter().map(|(name, value)| (name, value)));
         command.process_group(0).stdout(Stdio::null()).stderr(Stdio::null());
         command.spawn().map_err(|error| format!("{}: {error}", self.program.display()))
     }

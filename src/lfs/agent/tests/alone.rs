@@ -53,7 +53,7 @@ fn files_go_to_a_peer_and_come_back_though_streams_end() {
     // Enough for the first request on a stream, not for all of them.
     let behave = |mut stream: &UnixStream| {
         let mut input = io::BufReader::new(stream).take(5 << 20);
-        let _ = serve(&peer.context(), &mut input, &mut stream);
+        let _ = serve(&peer.context(), &mut input, &mut stream, &|_| ());
     };
     let content = noise(30 << 20, 5);
     let large = ours.add(&content);

@@ -1,16 +1,20 @@
 //! A server without a network: the server's functions on a store, counted, and made to fail.
 
-use std::io::{self, Read};
+use std::io;
 use std::sync::atomic::{AtomicI64, AtomicU64, Ordering};
 
-use mega_storage::{ChunkRef, FileId, NoProgress, Repo, RepoName, Store, StoreOptions, Visibility};
+use bytes::Bytes;
+use mega_storage::{FileId, NoProgress, Repo, RepoName, Store, StoreOptions, Visibility};
 use tempfile::TempDir;
 
 use crate::lfs::LfsError;
-use crate::lfs::agent::{Remote, Target};
+use crate::lfs::agent::Target;
+use crate::lfs::agent::carrier::{Carrier, Take};
+use crate::lfs::agent::stream::{read_answer, write_request};
+use crate::lfs::pieces::GOOD;
 use crate::lfs::server::slices::SliceCache;
-use crate::lfs::server::{self, LfsContext, Rights, chunked};
-use crate::lfs::wire::{self, Claim, Listing, Range, Step, Wanted};
+use crate::lfs::server::{LfsContext, Rights, serve};
+use crate::lfs::wire::Route;
 
 pub(super) struct StoreRemote {
     pub(super) store: Store,
@@ -63,118 +67,53 @@ impl StoreRemote {
         }
     }
 
-    fn spend(&self) -> Result<(), LfsError> {
-        match self.left.fetch_sub(1, Ordering::Relaxed) {
-            1.. => Ok(()),
-            _ => Err(LfsError::Network { host: "h".into(), reason: "cut".into() }),
-        }
+    fn spend(&self) -> Result<(), &'static str> {
+        if self.left.fetch_sub(1, Ordering::Relaxed) > 0 { Ok(()) } else { Err("cut") }
+    }
+}
+
+impl Carrier for StoreRemote {
+    fn host(&self, _: &Target) -> String {
+        "h".to_owned()
     }
 
-    fn body(&self, claim: &Claim, rest: &[u8]) -> Vec<u8> {
-        let mut body = Vec::new();
-        wire::write_head(claim, &mut body).expect("written");
-        body.extend_from_slice(rest);
+    fn ask(
+        &self,
+        target: &Target,
+        route: Route,
+        body: Bytes,
+        take: &mut Take<'_>,
+    ) -> Result<(), LfsError> {
+        let host = || "h".to_owned();
+        let network = |reason: &str| LfsError::Network { host: host(), reason: reason.to_owned() };
+        let has_content = matches!(route, Route::Send | Route::Fetch | Route::Put);
+        let cut = if has_content { self.spend().err() } else { None };
+        if let (Some(error), Route::Send | Route::Put) = (&cut, route) {
+            return Err(network(error));
+        }
         self.up.fetch_add(body.len() as u64, Ordering::Relaxed);
-        body
-    }
-}
-
-fn id_of(target: &Target) -> FileId {
-    let (_, id) = target.href.rsplit_once('/').expect("an address");
-    id.parse().expect("an id")
-}
-
-fn entries(chunks: &[ChunkRef]) -> Vec<u8> {
-    chunks.iter().flat_map(wire::entry).collect()
-}
-
-fn told(error: &server::LfsError) -> LfsError {
-    LfsError::Status { host: "h".into(), status: error.status(), message: format!(": {error}") }
-}
-
-impl Remote for StoreRemote {
-    fn missing(
-        &self,
-        target: &Target,
-        claim: &Claim,
-        chunks: &[ChunkRef],
-    ) -> Result<Vec<bool>, LfsError> {
-        let body = self.body(claim, &entries(chunks));
-        let bitmap = chunked::missing(&self.context(), &id_of(target), &mut &body[..]);
-        let bitmap = bitmap.map_err(|e| told(&e))?;
-        Ok((0..chunks.len()).map(|index| bitmap[index / 8] >> (index % 8) & 1 == 1).collect())
-    }
-
-    fn send(&self, target: &Target, claim: &Claim, frames: Vec<u8>) -> Result<(), LfsError> {
-        self.spend()?;
-        let body = self.body(claim, &frames);
-        let sent = chunked::send(&self.context(), &id_of(target), &mut &body[..]);
-        sent.map(|_| ()).map_err(|e| told(&e))
-    }
-
-    fn finish(
-        &self,
-        target: &Target,
-        claim: &Claim,
-        chunks: &[ChunkRef],
-        hashed: &mut dyn FnMut(u64),
-    ) -> Result<(), LfsError> {
-        let body = self.body(claim, &entries(chunks));
-        let mut out = Vec::new();
-        chunked::finish(&self.context(), &id_of(target), &mut &body[..], &mut out)
-            .map_err(|e| told(&e))?;
-        for line in out.split(|&b| b == b'\n').filter(|line| !line.is_empty()) {
-            match serde_json::from_slice(line).expect("a step") {
-                Step::Hashed(count) => hashed(count),
-                Step::Done => return Ok(()),
-                Step::Error { code, message } => {
-                    return Err(LfsError::Status { host: "h".into(), status: code, message });
-                }
-            }
+        let (_, id) = target.href.rsplit_once('/').expect("an address");
+        let file = id.parse().expect("an id");
+        let (mut request, mut answer) = (Vec::new(), Vec::new());
+        write_request(&mut request, route, &file, &body).expect("written");
+        serve(&self.context(), &mut &request[..], &mut answer, &|_| {})
+            .map_err(|error| network(&error.to_string()))?;
+        if cut.is_some() {
+            let half = if self.left.load(Ordering::Relaxed) == -1 { answer.len() / 2 } else { 2 };
+            answer.truncate(half);
         }
-        panic!("no last step")
-    }
-
-    fn chunks(&self, target: &Target) -> Result<Vec<ChunkRef>, LfsError> {
-        let listing = chunked::list(&self.context(), &id_of(target)).map_err(|e| told(&e))?;
-        let mut out = Vec::new();
-        listing.write_to(&mut out).expect("written");
-        self.down.fetch_add(out.len() as u64, Ordering::Relaxed);
-        let mut input = &out[..];
-        let _: Listing = wire::read_head(&mut input).expect("a head");
-        let next = || wire::read_entry(&mut input).expect("an entry");
-        Ok(std::iter::from_fn(next).collect())
-    }
-
-    fn fetch(
-        &self,
-        target: &Target,
-        ranges: &[Range],
-        take: &mut dyn FnMut(&mut dyn Read) -> io::Result<()>,
-    ) -> Result<(), LfsError> {
-        let is_cut = self.spend().is_err();
-        let body = serde_json::to_vec(&Wanted { ranges: ranges.to_vec() }).expect("JSON");
-        let parts = chunked::fetch(&self.context(), &id_of(target), &body).map_err(|e| told(&e))?;
-        let mut out = Vec::new();
-        parts.write_to(&mut out).expect("written");
-        if is_cut {
-            out.truncate(if self.left.load(Ordering::Relaxed) == -1 { out.len() / 2 } else { 0 });
-        }
-        self.down.fetch_add(out.len() as u64, Ordering::Relaxed);
-        let network = |e: io::Error| match e.kind() {
-            io::ErrorKind::InvalidData => {
-                LfsError::Answer { host: "h".into(), reason: e.to_string() }
+        self.down.fetch_add(answer.len() as u64, Ordering::Relaxed);
+        let (status, mut rest) = answer.split_first_chunk().expect("a status");
+        let status = u16::from_be_bytes(*status);
+        match read_answer(&mut rest, status == GOOD, take) {
+            Ok((_, None)) => Ok(()),
+            Ok((_, Some(reason))) => {
+                Err(LfsError::Status { host: host(), status, message: format!(": {reason}") })
             }
-            _ => LfsError::Network { host: "h".into(), reason: e.to_string() },
-        };
-        take(&mut &out[..]).map_err(network)
-    }
-
-    fn put(&self, target: &Target, content: Vec<u8>) -> Result<(), LfsError> {
-        self.spend()?;
-        let len = content.len() as u64;
-        self.up.fetch_add(len, Ordering::Relaxed);
-        let taken = server::upload(&self.context(), &id_of(target), Some(len), &mut &content[..]);
-        taken.map(|_| ()).map_err(|e| told(&e))
+            Err(error) if error.kind() == io::ErrorKind::InvalidData => {
+                Err(LfsError::Answer { host: host(), reason: error.to_string() })
+            }
+            Err(error) => Err(network(&error.to_string())),
+        }
     }
 }

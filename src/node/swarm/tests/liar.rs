@@ -28,7 +28,8 @@ pub(super) struct Liar {
 impl Drop for Liar {
     fn drop(&mut self) {
         if let Some(runtime) = self.runtime.take() {
-            runtime.shutdown_background();
+            // Its tasks hold the store: none may outlive the test.
+            runtime.shutdown_timeout(LONG);
         }
     }
 }

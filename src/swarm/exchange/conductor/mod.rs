@@ -192,6 +192,9 @@ impl Conductor {
                 let is_up = self.peers.get_mut(&peer).is_some_and(|standing| standing.is_up);
                 let _ = answer.send(is_up);
             }
+            Message::IsServed { repo, answer } => {
+                let _ = answer.send(!self.peers.ready_for(&repo).is_empty());
+            }
             Message::ServingEnded { peer, error } => self.serving_ended(peer, error),
             Message::Status(answer) => {
                 let _ = answer.send(self.status());

@@ -128,7 +128,7 @@ fn a_damaged_segment_or_head_is_named() {
     put(&store, Family::ChunkMeta, &good[..32], Some(&[1, 2, 3]));
     store = reopen(store);
     check_content(&store, &bytes);
-    let error = store.files().chunk_totals().expect_err("damaged");
+    let error = store.stats().expect_err("damaged");
     assert!(matches!(error, StoreError::DamagedRow { family: "chunk_meta", .. }));
 }
 

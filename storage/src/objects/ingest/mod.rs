@@ -130,7 +130,7 @@ impl ObjectStore {
         progress: &dyn Progress,
     ) -> Result<PreparedPack<'_>> {
         progress.start("receiving the pack", None, Unit::Bytes);
-        let mut quarantine = Quarantine::receive(self.db.tmp(), input, &options.limits, progress)?;
+        let mut quarantine = Quarantine::receive(&self.db, input, &options.limits, progress)?;
         let entries = bases::link(self, repo, &mut quarantine, &options.limits)?;
         let count = entries.len() as u64;
         progress.start("resolving objects", Some(count), Unit::Objects);

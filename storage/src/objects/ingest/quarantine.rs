@@ -11,12 +11,14 @@ use gix_pack::data::input::{BytesToEntriesIter, EntryDataMode, Mode};
 use tempfile::TempPath;
 
 use super::{PackInput, PackLimits};
+use crate::db::{Db, Room};
 use crate::error::{PackError, Result, StoreError};
 use crate::progress::Progress;
 
 const HEADER_LEN: u64 = 12;
 const TRAILER_LEN: u64 = 20;
 const COPY_LEN: usize = 256 << 10;
+const RECEIVING: &str = "receiving a pack";
 const SHA1: gix_hash::Kind = gix_hash::Kind::Sha1;
 
 /// A received pack.
@@ -43,18 +45,22 @@ pub(super) struct Quarantine {
 impl Quarantine {
     /// Copies a pack in and verifies its checksum.
     pub(super) fn receive(
-        tmp: &Path,
+        db: &Db,
         input: PackInput<'_>,
         limits: &PackLimits,
         progress: &dyn Progress,
     ) -> Result<Self> {
-        let file = tempfile::Builder::new().prefix("pack-").tempfile_in(tmp);
+        let file = tempfile::Builder::new().prefix("pack-").tempfile_in(db.tmp());
         let (file, path) = file.map_err(io_error)?.into_parts();
         match input {
             PackInput::Indexed { pack, index } => {
+                db.room().check(RECEIVING)?;
                 Self::copy_indexed(file, path, pack, index, limits, progress)
             }
-            PackInput::Stream(input) => Self::receive_stream(file, path, input, limits, progress),
+            PackInput::Stream(input) => {
+                let limits = (limits, db.room());
+                Self::receive_stream(file, path, input, limits, progress)
+            }
         }
     }
 
@@ -123,11 +129,11 @@ impl Quarantine {
         file: File,
         path: TempPath,
         input: &mut dyn Read,
-        limits: &PackLimits,
+        (limits, room): (&PackLimits, &Room),
         progress: &dyn Progress,
     ) -> Result<Self> {
-        let tee =
-            Tee { input, file: BufWriter::new(file), len: 0, limit: limits.pack_len_max, progress };
+        let limit = limits.pack_len_max;
+        let tee = Tee { input, file: BufWriter::new(file), len: 0, limit, room, progress };
         let mut tee = BufReader::with_capacity(COPY_LEN, tee);
         let iter = BytesToEntriesIter::new_from_header(
             &mut tee,
@@ -212,6 +218,7 @@ struct Tee<'a> {
     file: BufWriter<File>,
     len: u64,
     limit: u64,
+    room: &'a Room,
     progress: &'a dyn Progress,
 }
 
@@ -225,6 +232,9 @@ impl Read for Tee<'_> {
                 limit: self.limit,
                 actual: self.len,
             }));
+        }
+        if self.room.check(RECEIVING).is_err() {
+            return Err(io::ErrorKind::StorageFull.into());
         }
         self.file.write_all(&out[..len])?;
         self.progress.advance(len as u64);
@@ -297,7 +307,7 @@ fn stream_error(error: &gix_error::Error) -> StoreError {
             {
                 return StoreError::Limit { what, limit: *limit, actual: *actual };
             }
-            if io.raw_os_error().is_some() {
+            if io.raw_os_error().is_some() || io.kind() == io::ErrorKind::StorageFull {
                 return StoreError::io("receiving the pack", io::Error::from(io.kind()));
             }
         }

@@ -242,7 +242,7 @@ fn key_of(ids: &[ObjectId], ofs_delta: bool) -> Key {
 }
 
 fn directory(db: &Db) -> PathBuf {
-    db.tmp().with_file_name("cache").join("packs")
+    db.dir().join("cache/packs")
 }
 
 #[cfg(test)]
