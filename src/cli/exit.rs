@@ -98,64 +98,60 @@ pub(super) fn of_node(error: &NodeError) -> Exit {
 }
 
 fn of_store(error: &StoreError) -> Exit {
+    let say = |words: &str| Some(words.to_owned());
     let hint = match error {
         StoreError::NotAStore { path } => Some(format!(
             "make one with 'mega-store --store {} init', or say where it is with --store DIR",
             path.display()
         )),
-        StoreError::StoreExists { .. } => {
-            Some("it can be used as it is; or name another".to_owned())
+        StoreError::StoreExists { .. } => say("it can be used as it is; or name another"),
+        StoreError::NotABackup { .. } => {
+            say("'mega-store backup create DIR' makes one in a directory that is absent or empty")
         }
-        StoreError::NotABackup { .. } => Some(
-            "'mega-store backup create DIR' makes one in a directory that is absent or empty"
-                .to_owned(),
-        ),
         StoreError::DamagedBackup { .. } => {
-            Some("'mega-store backup list DIR' shows others; --number takes one of them".to_owned())
+            say("'mega-store backup list DIR' shows others; --number takes one of them")
         }
-        StoreError::Held { .. } => Some("wait until it has ended, then try again".to_owned()),
-        StoreError::FormatNewer { .. } => Some("use the newer mega-store that made it".to_owned()),
+        StoreError::Held { .. } => say("wait until it has ended, then try again"),
+        StoreError::FormatNewer { .. } => say("use the newer mega-store that made it"),
         StoreError::DiskFull { .. } => {
-            Some("free some space and run the command again: what was stored is intact".to_owned())
+            say("free some space and run the command again: what was stored is intact")
         }
-        StoreError::Stopped { .. } => Some(
-            "look at the disk (dmesg), then start again what has the store open: what was \
-             acknowledged is intact"
-                .to_owned(),
+        StoreError::Stopped { .. } => {
+            say("look at the disk (dmesg), then start again what has the store open: what was \
+             acknowledged is intact")
+        }
+        StoreError::DamagedRow { .. } | StoreError::DamagedChunk { .. } => say(
+            "the disk returned other bytes than were written: 'mega-store verify --repair --from \
+             URL' puts a sound copy in their place",
         ),
-        StoreError::DamagedRow { .. } | StoreError::DamagedChunk { .. } => Some(
-            "the disk returned other bytes than were written: import its source again".to_owned(),
+        error if error.is_corruption() => say(
+            "a file of the database is damaged: 'mega-store verify' says what can still be read, \
+             'mega-store backup restore BACKUPDIR STOREDIR' makes the store anew",
         ),
         StoreError::MissingChunk { .. } | StoreError::MissingObject { .. } => {
-            Some("import its source again".to_owned())
+            say("import its source again")
         }
-        StoreError::MissingFile { .. } => {
-            Some("'mega-store file show SHA256' says more".to_owned())
-        }
+        StoreError::MissingFile { .. } => say("'mega-store file show SHA256' says more"),
         StoreError::Name(_) => return failed(error, USAGE, Some(add_help())),
-        StoreError::NoRepo { .. } => Some("'mega-store repo list' shows all".to_owned()),
-        StoreError::RepoExists { .. } => Some("choose another name".to_owned()),
+        StoreError::NoRepo { .. } => say("'mega-store repo list' shows all"),
+        StoreError::RepoExists { .. } => say("choose another name"),
         StoreError::Partial { origin, .. } => Some(format!(
             "take the whole of it in under another name: mega-store import {origin} NAME"
         )),
         StoreError::NoRevision { repo, .. } => {
             Some(format!("'mega-store repo show {repo}' lists branches and tags"))
         }
-        StoreError::RefMoved { .. } => {
-            Some("something else moved it meanwhile: try again".to_owned())
-        }
-        StoreError::RefConflict { .. } => Some("remove the other reference first".to_owned()),
+        StoreError::RefMoved { .. } => say("something else moved it meanwhile: try again"),
+        StoreError::RefConflict { .. } => say("remove the other reference first"),
         StoreError::RefRepeated { .. } => None,
-        StoreError::RepoGone { .. } => Some("it was deleted meanwhile".to_owned()),
+        StoreError::RepoGone { .. } => say("it was deleted meanwhile"),
         StoreError::Setting { .. } => {
             let hint = "'mega-store repo config --help' lists the settings";
             return failed(error, USAGE, Some(hint.to_owned()));
         }
-        StoreError::Pack(_) => {
-            Some("'git fsck' at the source says whether it is damaged there".to_owned())
-        }
+        StoreError::Pack(_) => say("'git fsck' at the source says whether it is damaged there"),
         StoreError::NotFetched { .. } => {
-            Some("what is here stays readable; try again when its server can be reached".to_owned())
+            say("what is here stays readable; try again when its server can be reached")
         }
         StoreError::Interrupted => Some(interrupted()),
         StoreError::Io { .. }

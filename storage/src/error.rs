@@ -397,8 +397,8 @@ impl StoreError {
         Self::Io { action: action.into(), source }
     }
 
-    /// Whether RocksDB found that its own checksums do not match.
-    pub(crate) fn is_corruption(&self) -> bool {
+    /// Whether RocksDB found that its own files are not what it wrote.
+    pub fn is_corruption(&self) -> bool {
         matches!(self, Self::Db { source, .. } if source.kind() == rocksdb::ErrorKind::Corruption)
     }
 

@@ -29,6 +29,8 @@ cargo x TASK
                                    cuts the power under the same on a loop image (root only)
   diskfault --program BIN [--served] [--rounds 60] [--seed S] [--dir DIR]
                                    fails a write or sync of the same, or has no room for it
+  flips --program BIN [--rounds 300] [--seed S] [--dir DIR]
+                                   changes a bit of a file of a store: named, never wrong, mended
   mixed --program BIN [--rounds 50] [--minutes M] [--seed S] [--dir DIR]
                                    pushes, deletions, clones, mounts and gc at once on a server
                                    that is killed; for M minutes: that is not, and gives space back
@@ -52,6 +54,7 @@ fn main() -> ExitCode {
         "killnine" => torture::killnine::run(args).map(done),
         "powercut" => torture::powercut::run(args).map(done),
         "diskfault" => torture::diskfault::run(args).map(done),
+        "flips" => torture::flips::run(args).map(done),
         "mixed" => torture::mixed::run(args).map(done),
         "netlab" => netlab::run(args),
         "help" | "--help" | "-h" => {

@@ -301,9 +301,7 @@ impl Run<'_> {
         };
         let head = is_there(Family::File, file.as_bytes())?;
         let back = is_there(Family::FileRepo, &keys::file_repo(&file, repo))?;
-        if head.is_none() && back.is_none()
-            || fault::is_absent(self.db, Family::RepoFile, key)?
-        {
+        if head.is_none() && back.is_none() || fault::is_absent(self.db, Family::RepoFile, key)? {
             return Ok(());
         }
         if let Some(reason) = head {

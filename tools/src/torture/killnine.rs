@@ -1,11 +1,10 @@
 //! `cargo x killnine`: kill -9 at random points. Proves that work is all or nothing, not that it is
 //! durable.
 
-use std::process::Command;
 use std::sync::mpsc;
 use std::time::Duration;
 
-use super::subject::{Subject, adopt_orphans, kill_group, make_work, text, wait_group};
+use super::subject::{Subject, adopt_orphans, copy_store, kill_group, make_work, wait_group};
 use super::{Plan, wait_for};
 use crate::args::Args;
 use crate::random::Random;
@@ -56,8 +55,5 @@ pub fn run(args: Args) -> Result<(), String> {
 
 /// Makes `to` a copy of the store `from`, which no process has open.
 pub(super) fn copy(from: &Subject, to: &Subject) -> Result<(), String> {
-    if to.store.exists() {
-        std::fs::remove_dir_all(&to.store).map_err(|e| format!("{}: {e}", to.store.display()))?;
-    }
-    text(Command::new("cp").arg("-a").args([&from.store, &to.store])).map(drop)
+    copy_store(&from.store, &to.store)
 }

@@ -87,7 +87,8 @@ impl Site {
         Ok(Self { program: program.to_owned(), folder: folder.to_owned(), store })
     }
 
-    fn command(&self, program: &Path) -> Command {
+    /// A command of a client.
+    pub fn command(&self, program: &Path) -> Command {
         let mut command = Command::new(program);
         command.current_dir(&self.folder).stdin(Stdio::null());
         command.env("HOME", self.folder.join("home")).env("GIT_TERMINAL_PROMPT", "0");
@@ -100,7 +101,8 @@ impl Site {
         text(self.command(&self.program).arg("--store").arg(&self.store).args(words))
     }
 
-    fn git(&self, folder: &Path, words: &[&str]) -> Result<String, String> {
+    /// Runs git.
+    pub fn git(&self, folder: &Path, words: &[&str]) -> Result<String, String> {
         text(self.command(Path::new("git")).arg("-C").arg(folder).args(words))
     }
 }
@@ -147,9 +149,9 @@ impl Server {
 /// A repository of one client, and what it was told of it.
 pub struct Repo {
     pub name: String,
-    work: PathBuf,
+    pub work: PathBuf,
     /// Branches that the server has said it has.
-    refs: BTreeMap<String, String>,
+    pub refs: BTreeMap<String, String>,
     /// What else a branch may be, after something that was cut off; `None`: not there.
     maybe: BTreeMap<String, BTreeSet<Option<String>>>,
     number: u64,
@@ -175,7 +177,8 @@ impl Repo {
         !self.refs.is_empty()
     }
 
-    fn url(&self, server: &Server) -> String {
+    /// Where the server has it.
+    pub fn url(&self, server: &Server) -> String {
         format!("{}/{}.git", server.url, self.name)
     }
 

@@ -1,5 +1,5 @@
 //! Torture of the real program: killed, its power cut, its disk broken or full, at random points of
-//! its work.
+//! its work; and a bit of its files changed while it rests.
 //!
 //! Each round starts from a store with work that was acknowledged, interrupts more work, and then
 //! demands: the store opens, what was acknowledged is whole, the interrupted work can be finished,
@@ -8,6 +8,7 @@
 //! the same seed gives the same inputs and delays, the machine's own timing aside.
 
 pub mod diskfault;
+pub mod flips;
 pub mod killnine;
 mod load;
 pub mod mixed;

@@ -272,6 +272,17 @@ pub fn wait_group(id: u32) -> Result<(), String> {
     Ok(())
 }
 
+/// Makes `to` a copy of a store that no process has open.
+///
+/// # Errors
+/// When something cannot be read or written.
+pub fn copy_store(from: &Path, to: &Path) -> Result<(), String> {
+    if to.exists() {
+        fs::remove_dir_all(to).map_err(|error| format!("{}: {error}", to.display()))?;
+    }
+    text(Command::new("cp").arg("-a").args([from, to])).map(drop)
+}
+
 fn git(folder: &Path, words: &[&str]) -> Result<String, String> {
     text(Command::new("git").args(["-c", "safe.directory=*", "-C"]).arg(folder).args(words))
 }
