@@ -15,6 +15,7 @@ mod faults;
 mod fetch;
 mod files;
 mod gc;
+mod golden;
 mod histories;
 mod hostile;
 mod import;
