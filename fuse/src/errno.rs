@@ -117,6 +117,7 @@ impl ToErrno for StoreError {
             | Self::MissingFile { .. }
             | Self::DamagedRow { .. }
             | Self::DamagedChunk { .. }
+            | Self::DamagedFormat { .. }
             | Self::WrongKind { .. }
             | Self::MalformedObject { .. }
             | Self::Collision { .. }

@@ -97,6 +97,16 @@ pub(super) fn of_node(error: &NodeError) -> Exit {
     failed(error, FAILED, hint)
 }
 
+const NEWER: &str = "use the newer mega-store that made it; if there was none, the file FORMAT is \
+                     damaged: 'mega-store backup restore BACKUPDIR STOREDIR'";
+const NO_FORMAT: &str = "nothing is made over it: put FORMAT back ('mega-store 1' and a newline), \
+                         or 'mega-store backup restore BACKUPDIR STOREDIR'";
+const OTHER_BYTES: &str = "the disk returned other bytes than were written: 'mega-store verify \
+                           --repair --from URL' puts a sound copy in their place";
+const DAMAGED_DATABASE: &str = "a file of the database is damaged: 'mega-store verify' says what \
+                                can still be read, 'mega-store backup restore BACKUPDIR STOREDIR' \
+                                makes the store anew";
+
 fn of_store(error: &StoreError) -> Exit {
     let say = |words: &str| Some(words.to_owned());
     let hint = match error {
@@ -112,7 +122,8 @@ fn of_store(error: &StoreError) -> Exit {
             say("'mega-store backup list DIR' shows others; --number takes one of them")
         }
         StoreError::Held { .. } => say("wait until it has ended, then try again"),
-        StoreError::FormatNewer { .. } => say("use the newer mega-store that made it"),
+        StoreError::FormatNewer { .. } => say(NEWER),
+        StoreError::DamagedFormat { .. } => say(NO_FORMAT),
         StoreError::DiskFull { .. } => {
             say("free some space and run the command again: what was stored is intact")
         }
@@ -120,14 +131,8 @@ fn of_store(error: &StoreError) -> Exit {
             say("look at the disk (dmesg), then start again what has the store open: what was \
              acknowledged is intact")
         }
-        StoreError::DamagedRow { .. } | StoreError::DamagedChunk { .. } => say(
-            "the disk returned other bytes than were written: 'mega-store verify --repair --from \
-             URL' puts a sound copy in their place",
-        ),
-        error if error.is_corruption() => say(
-            "a file of the database is damaged: 'mega-store verify' says what can still be read, \
-             'mega-store backup restore BACKUPDIR STOREDIR' makes the store anew",
-        ),
+        StoreError::DamagedRow { .. } | StoreError::DamagedChunk { .. } => say(OTHER_BYTES),
+        error if error.is_corruption() => say(DAMAGED_DATABASE),
         StoreError::MissingChunk { .. } | StoreError::MissingObject { .. } => {
             say("import its source again")
         }

@@ -54,6 +54,7 @@ impl From<StoreError> for HttpError {
             | StoreError::StoreExists { .. }
             | StoreError::Held { .. }
             | StoreError::FormatNewer { .. }
+            | StoreError::DamagedFormat { .. }
             | StoreError::NotABackup { .. }
             | StoreError::DamagedBackup { .. }
             | StoreError::Io { .. }

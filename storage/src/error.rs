@@ -79,6 +79,13 @@ pub enum StoreError {
         /// The newest format that this program knows.
         supported: u32,
     },
+    /// The file that says which format a store has is missing or says nothing of the kind, beside a
+    /// database.
+    #[error("{path} is not what was written, and there is a database beside it")]
+    DamagedFormat {
+        /// The file.
+        path: PathBuf,
+    },
     /// There are no backups in the directory.
     #[error("{path} has no backups of a store")]
     NotABackup {

@@ -74,7 +74,8 @@ impl Store {
     /// Makes a store in `path`, which must be absent or an empty directory, and opens it.
     ///
     /// # Errors
-    /// [`StoreError::StoreExists`] when something is there.
+    /// [`StoreError::StoreExists`] when something is there; [`StoreError::DamagedFormat`]: it is a
+    /// store that lost its `FORMAT`.
     pub fn create(path: &Path, options: &StoreOptions) -> Result<Self> {
         if path.join("FORMAT").exists() {
             return Err(StoreError::StoreExists { path: path.to_owned() });
@@ -94,6 +95,9 @@ impl Store {
             // Made, and closed again, by another process since the first look: its rows are not
             // ours to clear away.
             return Err(StoreError::StoreExists { path: path.to_owned() });
+        }
+        if has_rows(path) {
+            return Err(StoreError::DamagedFormat { path: path.join("FORMAT") });
         }
         // A making that was interrupted before FORMAT left nothing that anyone was told of.
         let _ = fs::remove_dir_all(path.join("db"));
@@ -315,8 +319,7 @@ fn write_format(path: &Path) -> Result<()> {
 }
 
 fn read_format(path: &Path) -> Result<()> {
-    let not_a_store = || StoreError::NotAStore { path: path.to_owned() };
-    let text = match fs::read_to_string(path.join("FORMAT")) {
+    let text = match fs::read(path.join("FORMAT")) {
         Ok(text) => text,
         Err(e)
             if matches!(
@@ -324,22 +327,28 @@ fn read_format(path: &Path) -> Result<()> {
                 std::io::ErrorKind::NotFound | std::io::ErrorKind::NotADirectory
             ) =>
         {
-            return Err(not_a_store());
+            Vec::new()
         }
         Err(e) => return Err(StoreError::io(format!("reading {}/FORMAT", path.display()), e)),
     };
-    let found = text
-        .strip_prefix("mega-store ")
-        .and_then(|rest| rest.trim_end().parse::<u32>().ok())
-        .ok_or_else(not_a_store)?;
-    if found > FORMAT_VERSION {
-        return Err(StoreError::FormatNewer {
-            path: path.to_owned(),
-            found,
-            supported: FORMAT_VERSION,
-        });
+    let number = |text: &str| text.strip_prefix("mega-store ")?.strip_suffix('\n')?.parse().ok();
+    match std::str::from_utf8(&text).ok().and_then(number) {
+        Some(1..=FORMAT_VERSION) => Ok(()),
+        Some(found) if found > FORMAT_VERSION => {
+            Err(StoreError::FormatNewer { path: path.to_owned(), found, supported: FORMAT_VERSION })
+        }
+        _ if has_rows(path) => Err(StoreError::DamagedFormat { path: path.join("FORMAT") }),
+        _ => Err(StoreError::NotAStore { path: path.to_owned() }),
     }
-    Ok(())
+}
+
+/// Whether there is a database with files of rows: one whose making was interrupted has none.
+fn has_rows(path: &Path) -> bool {
+    let is_of_rows = |entry: fs::DirEntry| {
+        let path = entry.path();
+        path.extension().is_some_and(|end| end == "sst" || end == "blob")
+    };
+    fs::read_dir(path.join("db")).is_ok_and(|mut all| all.any(|entry| entry.is_ok_and(is_of_rows)))
 }
 
 #[cfg(test)]
@@ -438,6 +447,26 @@ mod tests {
             Store::open(dir.path(), &StoreOptions::default()).map(|_| ()).expect_err("refused");
         assert!(matches!(error, StoreError::FormatNewer { found: 2, supported: 1, .. }));
         assert!(error.to_string().contains("has format 2"));
+    }
+
+    #[test]
+    fn a_database_without_its_format_is_no_place_for_a_new_store() {
+        let dir = tempfile::tempdir().expect("a directory");
+        let store = Store::create(dir.path(), &StoreOptions::default()).expect("made");
+        store.compact().expect("compacted");
+        drop(store);
+        let format = dir.path().join("FORMAT");
+        let open = || Store::open(dir.path(), &StoreOptions::default()).map(|_| ());
+        for text in ["mega-store 0\n", "mega-stor\u{fffd} 1\n", "mega-store 1", ""] {
+            fs::write(&format, text).expect("written");
+            assert!(matches!(open(), Err(StoreError::DamagedFormat { .. })), "{text}");
+        }
+        fs::remove_file(&format).expect("removed");
+        assert!(matches!(open(), Err(StoreError::DamagedFormat { .. })));
+        let made = Store::create(dir.path(), &StoreOptions::default()).map(|_| ());
+        assert!(matches!(made, Err(StoreError::DamagedFormat { .. })));
+        fs::write(&format, "mega-store 1\n").expect("written");
+        open().expect("all of it is there");
     }
 
     #[test]
