@@ -5,7 +5,7 @@
 //! meanwhile is kept on the disk for long.
 
 use super::finding::{DamagedThing, hex};
-use crate::db::{Cursor, Db, Family, OwnedRow, Snapshot};
+use crate::db::{Db, Family, OwnedRow, Snapshot};
 use crate::error::{Result, StoreError};
 
 /// Rows of a part.
@@ -146,7 +146,7 @@ impl Scan {
 
     /// Finds the first key from which rows can be read again.
     fn pass_gap(&mut self, snapshot: &Snapshot<'_>, error: &StoreError) -> Gap {
-        let mut cursor = snapshot.cursor(self.family, &[]);
+        let family = self.family;
         let from = std::mem::take(&mut self.next);
         let reason = error.to_string();
         let mut low = front_of(&from);
@@ -158,7 +158,7 @@ impl Scan {
         let mut high = None;
         for step in steps {
             let Some(step) = step else { break };
-            if is_readable(&mut cursor, &step) {
+            if is_readable(snapshot, family, &step) {
                 high = Some(step);
                 break;
             }
@@ -173,19 +173,22 @@ impl Scan {
             if middle == low {
                 break;
             }
-            match is_readable(&mut cursor, &middle) {
+            match is_readable(snapshot, family, &middle) {
                 true => high = middle,
                 false => low = middle,
             }
         }
         self.next = key_of(&high).to_vec();
+        let mut cursor = snapshot.cursor(family, &[]);
         cursor.seek(&self.next);
         let to = cursor.at().ok().flatten().map(|(key, _)| key.to_vec());
         Gap { from, to, reason }
     }
 }
 
-fn is_readable(cursor: &mut Cursor<'_>, front: &Front) -> bool {
+/// Each look has a cursor of its own: one that has failed may go on failing elsewhere.
+fn is_readable(snapshot: &Snapshot<'_>, family: Family, front: &Front) -> bool {
+    let mut cursor = snapshot.cursor(family, &[]);
     cursor.seek(key_of(front));
     cursor.at().is_ok()
 }

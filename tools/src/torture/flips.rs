@@ -226,6 +226,8 @@ impl Scene {
         let mut reading = Reading::Right;
         let compared = compare(&self.repo.work, &folder, &mut reading);
         self.site.mega(&["unmount", &path])?;
+        // Its process has the store for a moment longer.
+        text(Command::new("flock").arg(self.site.store.join("owner")).arg("true"))?;
         compared.map(|()| reading)
     }
 

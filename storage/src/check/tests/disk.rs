@@ -88,7 +88,7 @@ fn a_byte_of_any_file_of_values_is_noticed_and_named() {
 fn a_block_of_keys_that_cannot_be_read_is_named_and_the_rest_is_read() {
     let (_dir, path) = closed();
     let sound = verify(&path);
-    let (mut ranges, mut objects) = (0, 0);
+    let (mut ranges, mut bounded, mut objects) = (0, 0, 0);
     for file in files(&path, ".sst") {
         let len = fs::metadata(&file).expect("there").len() as usize;
         // The first block of rows; and one in the middle of the larger ones.
@@ -106,6 +106,9 @@ fn a_block_of_keys_that_cannot_be_read_is_named_and_the_rest_is_read() {
                     let is_named = report.damages.iter().any(|d| d.reason.contains(&name));
                     assert!(is_named, "{at} of {name}: {:?}", report.damages);
                     ranges += count(&report, |what| matches!(what, DamagedThing::Range { .. }));
+                    bounded += count(&report, |what| {
+                        matches!(what, DamagedThing::Range { to: Some(_), .. })
+                    });
                     let bad = count(&report, |what| matches!(what, DamagedThing::Object(_)));
                     objects += bad;
                     // A block is some dozen rows of thousands.
@@ -117,7 +120,7 @@ fn a_block_of_keys_that_cannot_be_read_is_named_and_the_rest_is_read() {
             flip(&file, at);
         }
     }
-    assert!(ranges > 5 && objects > 5, "{ranges} ranges, {objects} objects");
+    assert!(ranges > 5 && bounded > 0 && objects > 5, "{ranges}, {bounded}, {objects}");
     assert_eq!(verify(&path).damages, []);
 }
 
