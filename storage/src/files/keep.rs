@@ -29,10 +29,7 @@ impl FileStore {
     /// A stored chunk, verified; `None` when it is absent or damaged, so that it is fetched anew.
     pub(crate) fn chunk_if_good(&self, chunk: &ChunkRef) -> Result<Option<Bytes>> {
         match self.inner.chunks.get(chunk) {
-            Err(StoreError::DamagedChunk { id, reason }) => {
-                let _ = (id, reason);
-                Ok(None)
-            }
+            Err(StoreError::DamagedChunk { .. }) => Ok(None),
             found => found,
         }
     }
@@ -52,6 +49,21 @@ impl FileStore {
         verified: &VerifiedChunk,
         note: impl FnOnce(&mut Batch<'_>),
     ) -> Result<()> {
+        self.put_chunk(verified, note, Durability::Logged)
+    }
+
+    /// Puts a verified chunk in the place of a damaged one, with what is noted of it. Durable when
+    /// it returns.
+    pub(crate) fn replace_chunk(&self, verified: &VerifiedChunk) -> Result<()> {
+        self.put_chunk(verified, |_| {}, Durability::Synced)
+    }
+
+    fn put_chunk(
+        &self,
+        verified: &VerifiedChunk,
+        note: impl FnOnce(&mut Batch<'_>),
+        durability: Durability,
+    ) -> Result<()> {
         let db = &self.inner.db;
         let _stay = self.stay();
         let lease = self.inner.chunks.leases().begin();
@@ -59,7 +71,7 @@ impl FileStore {
         let mut batch = db.batch();
         ChunkStore::put(&mut batch, verified);
         note(&mut batch);
-        db.commit(batch, Durability::Logged)
+        db.commit(batch, durability)
     }
 
     /// Makes a file of chunks that are all stored, after hashing the whole of it, and gives `repo`
@@ -114,18 +126,6 @@ impl FileStore {
             return Err(StoreError::FileHashMismatch { expected: *id, actual });
         }
         Ok(manifest)
-    }
-
-    /// Puts a verified chunk in the place of a damaged one, with what is noted of it. Durable when
-    /// it returns.
-    pub(crate) fn replace_chunk(&self, verified: &VerifiedChunk) -> Result<()> {
-        let db = &self.inner.db;
-        let _stay = self.stay();
-        let lease = self.inner.chunks.leases().begin();
-        lease.rely([&verified.chunk().id]);
-        let mut batch = db.batch();
-        ChunkStore::put(&mut batch, verified);
-        db.commit(batch, Durability::Synced)
     }
 
     /// Puts a list of chunks, which are all stored, in the place of a file's damaged one, after
