@@ -206,7 +206,8 @@ impl Repo {
                 site.git(&self.work, &["branch", "-q", "-f", &branch, &id]).ok();
                 (done, vec![(branch, Some(id))], &mut counts.rewinds)
             }
-            10 if has_it && self.refs.len() > 1 => {
+            // The branch that HEAD names is refused.
+            10 if has_it && self.refs.len() > 1 && self.head(site, &url) != branch => {
                 let done = self.push(site, &url, &format!(":refs/heads/{branch}"));
                 (done, vec![(branch, None)], &mut counts.branches_deleted)
             }
@@ -250,6 +251,14 @@ impl Repo {
             }
             Err(error) => Err(format!("{}: {error}", self.name)),
         }
+    }
+
+    /// The branch that HEAD names; empty when there is none.
+    fn head(&self, site: &Site, url: &str) -> String {
+        let said =
+            site.git(&self.work, &["ls-remote", "--symref", url, "HEAD"]).unwrap_or_default();
+        let branch = said.strip_prefix("ref: refs/heads/").and_then(|rest| rest.split_once('\t'));
+        branch.map(|(name, _)| name.to_owned()).unwrap_or_default()
     }
 
     fn push(&self, site: &Site, url: &str, spec: &str) -> Result<String, String> {
