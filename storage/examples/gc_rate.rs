@@ -3,8 +3,12 @@
 //! `gc_rate DIR OBJECTS CHUNKS`: fills a store in DIR with made-up content of which a tenth is
 //! dead, collects while one thread pushes and one reads, and prints a line: seconds of processor
 //! time by step, bytes of memory at the most above what was there before, and the longest waits of
-//! the other threads with gc and as long without. Run it with several sizes, each a process.
+//! the other threads with gc and for ten seconds without. Waits are what is left of the time after
+//! what a thread computed and waited for a processor to be free. Run it with several sizes, each a
+//! process.
 
+use std::fs::File;
+use std::os::unix::fs::FileExt;
 use std::path::Path;
 use std::process::ExitCode;
 use std::sync::atomic::{AtomicBool, Ordering};
@@ -15,6 +19,7 @@ use mega_storage::{
     Expect, GcOptions, NoProgress, ObjectId, Progress, RefEdit, RefName, RefTarget, RefTransaction,
     RepoId, RepoName, Result, Store, StoreOptions, Synthetic, Unit, Visibility,
 };
+use rustix::time::{ClockId, clock_gettime};
 
 fn main() -> ExitCode {
     let args: Vec<String> = std::env::args().collect();
@@ -37,7 +42,11 @@ fn main() -> ExitCode {
 
 /// Seconds of processor time of the process.
 fn cpu_s() -> f64 {
-    let time = rustix::time::clock_gettime(rustix::time::ClockId::ProcessCPUTime);
+    seconds(ClockId::ProcessCPUTime)
+}
+
+fn seconds(clock: ClockId) -> f64 {
+    let time = clock_gettime(clock);
     time.tv_sec as f64 + time.tv_nsec as f64 / 1e9
 }
 
@@ -119,6 +128,37 @@ fn run(dir: &Path, objects: u64, chunks: u64) -> Result<()> {
     Ok(())
 }
 
+/// Times what one thread waits for others and for the disk.
+struct Waiting {
+    /// The scheduler's account of the thread. `None`: this system keeps none, and waits for a
+    /// processor count.
+    account: Option<File>,
+}
+
+impl Waiting {
+    fn new() -> Self {
+        Self { account: File::open("/proc/thread-self/schedstat").ok() }
+    }
+
+    /// Seconds that the thread computed, and that it waited for a processor.
+    fn scheduled_s(&self) -> f64 {
+        let mut bytes = [0; 64];
+        let account = self.account.as_ref();
+        let len = account.and_then(|file| file.read_at(&mut bytes, 0).ok()).unwrap_or(0);
+        let text = std::str::from_utf8(&bytes[..len]).unwrap_or_default();
+        let waited_ns = text.split_ascii_whitespace().nth(1).and_then(|ns| ns.parse::<f64>().ok());
+        seconds(ClockId::ThreadCPUTime) + waited_ns.unwrap_or_default() / 1e9
+    }
+
+    /// Does something; milliseconds that it waited.
+    fn of<T>(&self, work: impl FnOnce() -> T) -> (T, f64) {
+        let (start, before) = (Instant::now(), self.scheduled_s());
+        let done = work();
+        let scheduled = self.scheduled_s() - before;
+        (done, (start.elapsed().as_secs_f64() - scheduled).max(0.0) * 1e3)
+    }
+}
+
 /// How long others waited, in milliseconds.
 #[derive(Default)]
 struct Waits {
@@ -158,13 +198,12 @@ fn beside(
     let (pushes, reads) = thread::scope(|scope| {
         let pushes = scope.spawn(|| push(store, other, of, ids, &done));
         let reads = scope.spawn(|| {
-            let mut waits = Vec::new();
+            let (waiting, mut waits) = (Waiting::new(), Vec::new());
             while !done.load(Ordering::Relaxed) {
                 for id in ids {
-                    let start = Instant::now();
-                    let _ =
-                        store.objects().is_member(of, id).and_then(|_| store.objects().read(id));
-                    waits.push(start.elapsed().as_secs_f64() * 1e3);
+                    let look = || store.objects().is_member(of, id);
+                    let (_, waited) = waiting.of(|| look().and_then(|_| store.objects().read(id)));
+                    waits.push(waited);
                 }
                 thread::park_timeout(Duration::from_millis(5));
             }
@@ -191,12 +230,14 @@ fn push(
     let nothing = RefTransaction {
         edits: vec![RefEdit { name, expect: Expect::Any, new: None::<RefTarget> }],
     };
-    let mut waits = Vec::new();
+    let (waiting, mut waits) = (Waiting::new(), Vec::new());
     while !done.load(Ordering::Relaxed) {
-        let start = Instant::now();
-        let _ = store.hold(of, ids.get(..1).unwrap_or_default());
-        store.refs().apply(other, &nothing)?;
-        waits.push(start.elapsed().as_secs_f64() * 1e3);
+        let (applied, waited) = waiting.of(|| {
+            drop(store.hold(of, ids.get(..1).unwrap_or_default()));
+            store.refs().apply(other, &nothing)
+        });
+        applied?;
+        waits.push(waited);
         thread::park_timeout(Duration::from_millis(1));
     }
     Ok(waits)
