@@ -151,15 +151,8 @@ impl Store {
     ) -> Result<Self> {
         let tmp = path.join("tmp");
         if mode != OpenMode::Read {
-            if let Err(e) = fs::remove_dir_all(&tmp)
-                && e.kind() == std::io::ErrorKind::ReadOnlyFilesystem
-            {
-                return Err(StoreError::io(format!("opening {} to write", path.display()), e));
-            }
-            fs::DirBuilder::new()
-                .mode(0o700)
-                .create(&tmp)
-                .map_err(|e| StoreError::io(format!("creating {}", tmp.display()), e))?;
+            clear_tmp(&tmp)
+                .map_err(|e| StoreError::io(format!("opening {} to write", path.display()), e))?;
         }
         let db_path = path.join("db");
         if mode == OpenMode::Create {
@@ -302,6 +295,25 @@ impl Store {
     pub fn family_lens(&self) -> Result<Vec<(&'static str, u64)>> {
         Family::ALL.iter().map(|&f| Ok((f.name(), self.inner.db.family_len(f)?))).collect()
     }
+}
+
+/// Makes the directory for temporary files, or takes away what the last owner left there: all but
+/// what opening the database may need.
+fn clear_tmp(tmp: &Path) -> std::io::Result<()> {
+    match fs::DirBuilder::new().mode(0o700).create(tmp) {
+        Err(e) if e.kind() == std::io::ErrorKind::AlreadyExists => {}
+        made => return made,
+    }
+    rustix::fs::access(tmp, rustix::fs::Access::WRITE_OK)?;
+    for entry in fs::read_dir(tmp)? {
+        let entry = entry?;
+        match entry.file_type()?.is_dir() {
+            true => fs::remove_dir_all(entry.path())?,
+            false if Db::is_kept(&entry.path()) => {}
+            false => fs::remove_file(entry.path())?,
+        }
+    }
+    Ok(())
 }
 
 fn is_leftover(name: &std::ffi::OsStr) -> bool {

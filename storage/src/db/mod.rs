@@ -141,16 +141,16 @@ impl Db {
         options.set_stats_dump_period_sec(0);
         options.set_stats_persist_period_sec(0);
         options.set_bytes_per_sync(1 << 20);
-        let families: Vec<_> = Family::ALL
-            .iter()
-            .map(|family| {
-                ColumnFamilyDescriptor::new(family.name(), family.options(&plain, &cache))
-            })
-            .chain([ColumnFamilyDescriptor::new("default", small_family(&plain, &cache))])
-            .collect();
+        let family = |(name, options)| ColumnFamilyDescriptor::new(name, options);
+        let families = || {
+            let ours = Family::ALL.iter().map(|f| (f.name(), f.options(&plain, &cache)));
+            ours.chain([("default", small_family(&plain, &cache))]).map(family)
+        };
         let opened = match mode {
-            OpenMode::Read => DB::open_cf_descriptors_read_only(&options, path, families, false),
-            OpenMode::Write | OpenMode::Create => DB::open_cf_descriptors(&options, path, families),
+            OpenMode::Read => DB::open_cf_descriptors_read_only(&options, path, families(), false),
+            OpenMode::Write | OpenMode::Create => sorted::open_with_kept(path, tmp, || {
+                DB::open_cf_descriptors(&options, path, families())
+            }),
         };
         let inner = opened.map_err(|e| StoreError::db("opening it", e))?;
         if mode != OpenMode::Read {
